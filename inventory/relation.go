@@ -1,0 +1,241 @@
+package inventory
+
+import (
+	"cmp"
+	"math"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// Relation is one StatefulSet and all that its pods' DNS names depend on.
+type Relation struct {
+	StatefulSet *StatefulSet
+	// Governing is the Service that serviceName names, nil if there is none.
+	Governing *Service
+	// Candidates are all Services of that name at the same distance, the
+	// governing one first. A cluster never has more than one.
+	Candidates []*Service
+	// NearMisses are Services that may have been meant, the likeliest first.
+	// They are looked for only when there is no governing Service.
+	NearMisses []*Service
+	// Elsewhere is for [Elsewhere], where whoever asks may know it.
+	Elsewhere []string
+	// Services are the others that select the pods.
+	Services []*Service
+	// Siblings are the other StatefulSets with the same governing Service.
+	Siblings []*StatefulSet
+	// Workloads are what else the governing Service selects.
+	Workloads []*Workload
+}
+
+// Relate resolves the relation of one StatefulSet. The governing Service is
+// the nearest one of its name; all else counts only if it stands in the
+// StatefulSet's own file, its directory or a parent of it.
+func Relate(r Reader, set *StatefulSet) *Relation {
+	rel := &Relation{StatefulSet: set}
+	if set.ServiceName != "" {
+		rel.Candidates = nearest(set, r.ServicesNamed(set.Namespace, set.ServiceName))
+	}
+	if len(rel.Candidates) > 0 {
+		rel.Governing = rel.Candidates[0]
+	} else {
+		rel.NearMisses = nearMisses(r, set)
+	}
+	for _, s := range r.ServicesSelecting(set) {
+		if s != rel.Governing && !slices.Contains(rel.Candidates, s) && visible(&set.Meta, &s.Meta) {
+			rel.Services = append(rel.Services, s)
+		}
+	}
+	sortByName(rel.Services)
+	if rel.Governing != nil {
+		for _, other := range r.StatefulSetsGovernedBy(set.Namespace, set.ServiceName) {
+			if !other.same(&set.Meta) && !other.Deleting && visible(&set.Meta, &other.Meta) {
+				rel.Siblings = append(rel.Siblings, other)
+			}
+		}
+		sortByName(rel.Siblings)
+		for _, w := range r.WorkloadsSelectedBy(rel.Governing) {
+			if visible(&set.Meta, &w.Meta) {
+				rel.Workloads = append(rel.Workloads, w)
+			}
+		}
+		sortByName(rel.Workloads)
+	}
+	return rel
+}
+
+// Governance is one Service and the StatefulSets that it governs.
+type Governance struct {
+	Service      *Service
+	StatefulSets []*StatefulSet
+}
+
+// Change is what one request does to one object, a Service or a StatefulSet:
+// the side before is nil when it is created, the one after when it is deleted.
+type Change struct {
+	ServiceBefore, ServiceAfter         *Service
+	StatefulSetBefore, StatefulSetAfter *StatefulSet
+	// StatefulSets are those that the Service governed before.
+	StatefulSets []*StatefulSet
+}
+
+// GovernedBy returns the StatefulSets that the Service governs, those on their
+// way out left aside.
+func GovernedBy(r Reader, s *Service) []*StatefulSet {
+	var out []*StatefulSet
+	for _, set := range r.StatefulSetsGovernedBy(s.Namespace, s.Name) {
+		if set.Deleting {
+			continue
+		}
+		if c := nearest(set, r.ServicesNamed(s.Namespace, s.Name)); len(c) > 0 && c[0].same(&s.Meta) {
+			out = append(out, set)
+		}
+	}
+	sortByName(out)
+	return out
+}
+
+// TouchedBy returns the StatefulSets whose relation the Service can touch: it
+// has the name that they give, or selects their pods.
+func TouchedBy(r Reader, s *Service) []*StatefulSet {
+	out := r.StatefulSetsGovernedBy(s.Namespace, s.Name)
+	for _, set := range r.StatefulSetsSelectedBy(s) {
+		if !slices.Contains(out, set) {
+			out = append(out, set)
+		}
+	}
+	out = slices.DeleteFunc(out, func(set *StatefulSet) bool { return set.Deleting })
+	sortByName(out)
+	return out
+}
+
+const anywhere = math.MaxInt
+
+// distance counts how far b stands from a: 0 in the same file, 1 in the same
+// directory, one more for each directory upwards, else anywhere. In a cluster
+// all objects are together.
+func distance(a, b *Meta) int {
+	switch {
+	case a.Place == nil || b.Place == nil || a.Place.File == b.Place.File:
+		return 0
+	case a.Place.Dir == b.Place.Dir:
+		return 1
+	}
+	steps := 1
+	for dir := a.Place.Dir; dir != path.Dir(dir); {
+		dir = path.Dir(dir)
+		steps++
+		if dir == b.Place.Dir {
+			return steps
+		}
+	}
+	return anywhere
+}
+
+func visible(from, to *Meta) bool { return distance(from, to) < anywhere }
+
+// nearest keeps the Services at the least distance. Where a file holds several
+// of one name, the last is what an apply leaves, so it comes first.
+func nearest(set *StatefulSet, services []*Service) []*Service {
+	least := anywhere
+	for _, s := range services {
+		least = min(least, distance(&set.Meta, &s.Meta))
+	}
+	services = slices.DeleteFunc(services, func(s *Service) bool {
+		return distance(&set.Meta, &s.Meta) > least
+	})
+	sortByName(services)
+	if least == 0 {
+		slices.Reverse(services)
+	}
+	return services
+}
+
+// same says whether both are the same object of one world.
+func (m *Meta) same(other *Meta) bool {
+	return m.Namespace == other.Namespace && m.Name == other.Name && m.Place == other.Place
+}
+
+// most is how many near misses are worth naming.
+const most = 3
+
+// nearMisses looks for Services that the author may have meant: headless ones
+// that select the pods, or those with nearly the same name.
+func nearMisses(r Reader, set *StatefulSet) []*Service {
+	score := func(s *Service) int {
+		n := 0
+		if s.Headless() && s.Selects(set) {
+			n += 4
+		}
+		if similar(s.Name, set.ServiceName) {
+			n += 2
+		}
+		if n > 0 && s.Selects(set) {
+			n++
+		}
+		return n
+	}
+	var out []*Service
+	for _, s := range r.Services(set.Namespace) {
+		if s.Type != "ExternalName" && visible(&set.Meta, &s.Meta) && score(s) > 0 {
+			out = append(out, s)
+		}
+	}
+	sortByName(out)
+	slices.SortStableFunc(out, func(a, b *Service) int { return score(b) - score(a) })
+	return out[:min(most, len(out))]
+}
+
+// similar says whether b may be what somebody meant who wrote a: up to two
+// typing errors in names of some length, or one the other with words before or
+// behind it.
+func similar(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	if strings.HasPrefix(a, b+"-") || strings.HasPrefix(b, a+"-") || strings.HasSuffix(a, "-"+b) || strings.HasSuffix(b, "-"+a) {
+		return true
+	}
+	shorter := min(len(a), len(b))
+	return max(len(a), len(b))-shorter <= 2 && levenshtein.ComputeDistance(a, b) <= min(2, shorter/3)
+}
+
+// Elsewhere returns the other namespaces that have a Service of the name that
+// the StatefulSet gives, when its own has none.
+func Elsewhere(r Reader, set *StatefulSet) []string {
+	if set.ServiceName == "" || len(nearest(set, r.ServicesNamed(set.Namespace, set.ServiceName))) > 0 {
+		return nil
+	}
+	var out []string
+	for _, ns := range r.Namespaces() {
+		if ns == set.Namespace {
+			continue
+		}
+		if slices.ContainsFunc(r.ServicesNamed(ns, set.ServiceName), func(s *Service) bool { return visible(&set.Meta, &s.Meta) }) {
+			out = append(out, ns)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sortByName orders objects of one namespace by name and, in manifests, as
+// they were read.
+func sortByName[T interface{ meta() *Meta }](list []T) {
+	slices.SortFunc(list, func(a, b T) int {
+		m, n := a.meta(), b.meta()
+		return cmp.Or(cmp.Compare(m.Name, n.Name), cmp.Compare(m.Place.index(), n.Place.index()))
+	})
+}
+
+func (m *Meta) meta() *Meta { return m }
+
+func (p *Place) index() int {
+	if p == nil {
+		return 0
+	}
+	return p.Index
+}
