@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Builds the throwaway control plane (etcd, kube-apiserver,
+# kube-controller-manager, kubectl) from its Go modules into
+# bin/controlplane, unless it is there already.
+#
+# With KUBEBUILDER_ASSETS set, as for envtest, the binaries of that directory
+# are used; only kube-controller-manager is built when it is not among them,
+# since envtest's own bundle has none.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(cd "$here/../.." && pwd)/bin/controlplane
+assets=${KUBEBUILDER_ASSETS:-}
+
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+# required MODULE DIRECTORY: the version which the module in the directory asks for.
+required() {
+  awk -v module="$1" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module && $2 ~ /^v/ { print $2; exit }' "$here/$2/go.mod"
+}
+
+kubernetes=$(required k8s.io/kubernetes kubernetes)
+etcd=$(required go.etcd.io/etcd/server/v3 etcd)
+[ -n "$kubernetes" ] || fail "no version of k8s.io/kubernetes in $here/kubernetes/go.mod"
+[ -n "$etcd" ] || fail "no version of go.etcd.io/etcd/server/v3 in $here/etcd/go.mod"
+
+# The version is not in the source of a Kubernetes release: its own build
+# stamps it in, in both of these packages. The commit and the build date are
+# left empty and at their default, which keeps the build reproducible.
+kubernetes_ldflags() {
+  local major minor package
+  IFS=. read -r major minor _ <<<"${kubernetes#v}"
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    printf -- '-X %s ' "$package.gitVersion=$kubernetes" "$package.gitMajor=$major" \
+      "$package.gitMinor=$minor" "$package.gitTreeState=archive" "$package.gitCommit="
+  done
+}
+
+# stamp DIRECTORY VERSION LDFLAGS: what a binary was built from.
+stamp() {
+  echo "$2 go.mod $(git hash-object --no-filters "$here/$1/go.mod") $3"
+}
+
+# current NAME STAMP: whether the binary is there and was built from that.
+current() {
+  [ -x "$out/$1" ] && [ -f "$out/$1.stamp" ] && [ "$(cat "$out/$1.stamp")" = "$2" ]
+}
+
+# build NAME PACKAGE DIRECTORY VERSION USUAL-TIME LDFLAGS
+build() {
+  local name=$1 package=$2 directory=$3 version=$4 usual=$5 ldflags=$6 want ticker start
+  want=$(stamp "$directory" "$version" "$ldflags")
+  if current "$name" "$want"; then
+    return
+  fi
+  mkdir -p "$out"
+  # The lock only saves a second build of the same thing; where there is no
+  # flock, the renames below still keep two builds from harming each other.
+  if [ -z "${locked:-}" ] && command -v flock >/dev/null; then
+    exec 9>"$out/.lock"
+    flock -n 9 || { echo "waiting for another build of the control plane"; flock 9; }
+    locked=yes
+    rm -rf "$out"/.build.* # of one that was killed
+    if current "$name" "$want"; then
+      return
+    fi
+  fi
+
+  echo "building $name $version from its Go module; the first time takes about $usual on two cores ..."
+  start=$SECONDS
+  temporary=$(mktemp -d "$out/.build.XXXXXX")
+  # Short naps, so that it soon notices that we are gone; it must hold neither
+  # the lock nor our output then.
+  while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+    elapsed=$((SECONDS - start))
+    [ $((elapsed % 30)) -ne 0 ] || echo "  $name: still building after ${elapsed}s"
+  done 9>&- &
+  ticker=$!
+  if ! CGO_ENABLED=0 GOWORK=off GOOS=$(go env GOHOSTOS) GOARCH=$(go env GOHOSTARCH) \
+    go build -C "$here/$directory" -mod=readonly -trimpath -buildvcs=false \
+    -ldflags "-s -w $ldflags" -o "$temporary/$name" "$package"; then
+    kill "$ticker"
+    fail "$name $version does not build"
+  fi
+  kill "$ticker"
+
+  # In this order an interruption leaves a binary without a stamp, never a
+  # binary with the stamp of another.
+  echo "$want" >"$temporary/stamp"
+  rm -f "$out/$name.stamp"
+  mv "$temporary/$name" "$out/$name"
+  mv "$temporary/stamp" "$out/$name.stamp"
+  rmdir "$temporary"
+  echo "  $name: built in $((SECONDS - start))s"
+}
+
+temporary=
+trap '[ -z "$temporary" ] || rm -rf "$temporary"; kill $(jobs -p) 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [ -n "$assets" ]; then
+  for name in etcd kube-apiserver kubectl; do
+    [ -x "$assets/$name" ] || fail "KUBEBUILDER_ASSETS is $assets, but there is no $name; add it, or unset KUBEBUILDER_ASSETS to have all of them built"
+  done
+  [ -x "$assets/kube-controller-manager" ] ||
+    build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager kubernetes "$kubernetes" "three minutes" "$(kubernetes_ldflags)"
+  exit
+fi
+
+build etcd go.etcd.io/etcd/server/v3 etcd "$etcd" "half a minute" ""
+build kubectl k8s.io/kubernetes/cmd/kubectl kubernetes "$kubernetes" "a minute" "$(kubernetes_ldflags)"
+build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver kubernetes "$kubernetes" "two minutes" "$(kubernetes_ldflags)"
+build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager kubernetes "$kubernetes" "a minute" "$(kubernetes_ldflags)"

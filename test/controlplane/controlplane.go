@@ -1,0 +1,414 @@
+// Package controlplane runs a real Kubernetes control plane for a while: etcd,
+// kube-apiserver and kube-controller-manager as plain processes on the
+// loopback address, in a temporary directory. There are no nodes, so that
+// pods are created but never run.
+//
+// The binaries are built by build.sh in this directory (make controlplane),
+// or taken from the directory in KUBEBUILDER_ASSETS.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+const (
+	etcd              = "etcd"
+	apiServer         = "kube-apiserver"
+	controllerManager = "kube-controller-manager"
+	kubectl           = "kubectl"
+
+	// A start takes a few seconds; this is for a machine busy with builds.
+	startTimeout = 2 * time.Minute
+
+	// etcd takes a Unix socket only in the form of host and port; both
+	// together are the name of the socket in the working directory.
+	etcdClientSocket = "etcd:1"
+	etcdPeerSocket   = "etcd:2"
+)
+
+// Options say how a control plane differs from the usual. The zero value is
+// good.
+type Options struct {
+	// APIServerArgs are more flags for kube-apiserver. They come last, so
+	// that they win over those given already.
+	APIServerArgs []string
+	// WithoutControllerManager leaves out kube-controller-manager: no pods
+	// for a StatefulSet, no endpoints, and no end to a deleted namespace.
+	WithoutControllerManager bool
+	// Output gets a line per component that is ready. Nil: nobody is told.
+	Output io.Writer
+}
+
+// ControlPlane is a running control plane. Stop ends it.
+type ControlPlane struct {
+	// Config is that of a cluster admin, without a client-side rate limit.
+	Config *rest.Config
+	// Kubeconfig is the path of the admin's kubeconfig. Its one context is
+	// "stsguard", in the namespace default.
+	Kubeconfig string
+	// KubectlPath is the path of kubectl.
+	KubectlPath string
+	// Dir is the temporary directory: it has the kubeconfigs and, as
+	// etcd.log, kube-apiserver.log and kube-controller-manager.log, the logs.
+	Dir string
+
+	authority *authority
+	server    string // URL of kube-apiserver
+	processes []*process
+	exited    chan *process // a process that ended; room for all
+	stop      func() error
+}
+
+// User is somebody whom the API server knows by a certificate.
+type User struct {
+	Config     *rest.Config
+	Kubeconfig string // path
+}
+
+// Start starts a control plane and returns when it can be worked with: every
+// component is ready and there are the namespace default and its service
+// account. The context is only for the start. When it fails, nothing is left.
+func Start(ctx context.Context, opts Options) (*ControlPlane, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+
+	dir, err := os.MkdirTemp("", "stsguard-controlplane-")
+	if err != nil {
+		return nil, fmt.Errorf("start control plane: %w", err)
+	}
+	c := &ControlPlane{Dir: dir, exited: make(chan *process, 3)}
+	cancelSweep, err := sweep(dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), os.RemoveAll(dir))
+	}
+	c.stop = sync.OnceValue(func() error {
+		for _, p := range c.processes {
+			p.kill()
+		}
+		defer cancelSweep()
+		return os.RemoveAll(dir)
+	})
+	if err := c.start(ctx, opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), c.stop())
+	}
+	return c, nil
+}
+
+// Stop ends all processes and removes the temporary directory. Calling it
+// again, or from two goroutines, does no harm.
+func (c *ControlPlane) Stop() error {
+	if err := c.stop(); err != nil {
+		return fmt.Errorf("stop control plane: %w", err)
+	}
+	return nil
+}
+
+// Wait returns nil when the context is done, or before that an error when a
+// component has ended by itself. It is for a single caller.
+func (c *ControlPlane) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case p := <-c.exited:
+		return p.ended()
+	}
+}
+
+// AddUser makes a user known by a certificate. What the user may do is up to
+// RBAC; the group system:masters may do everything.
+func (c *ControlPlane) AddUser(name string, groups ...string) (*User, error) {
+	pair, err := c.authority.client(name, groups)
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	// Names of users may have slashes and colons, hence a name of our own.
+	file, err := os.CreateTemp(c.Dir, "user-*.kubeconfig")
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	path := file.Name()
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+
+	kubeconfig := clientcmdapi.NewConfig()
+	kubeconfig.Clusters["stsguard"] = &clientcmdapi.Cluster{Server: c.server, CertificateAuthorityData: c.authority.pem}
+	kubeconfig.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: pair.certificate, ClientKeyData: pair.key}
+	kubeconfig.Contexts["stsguard"] = &clientcmdapi.Context{Cluster: "stsguard", AuthInfo: name, Namespace: metav1.NamespaceDefault}
+	kubeconfig.CurrentContext = "stsguard"
+	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*kubeconfig, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("add user %s: %w", name, err)
+	}
+	config.QPS = -1
+	return &User{Config: config, Kubeconfig: path}, nil
+}
+
+// Env is what kubectl and others need in their environment, each as
+// NAME=value: the admin's kubeconfig, a place for kubectl's cache which goes
+// away with the control plane, and a PATH that begins with this kubectl.
+func (c *ControlPlane) Env() []string {
+	return []string{
+		"KUBECONFIG=" + c.Kubeconfig,
+		"KUBECACHEDIR=" + filepath.Join(c.Dir, "cache"),
+		"PATH=" + filepath.Dir(c.KubectlPath) + string(os.PathListSeparator) + os.Getenv("PATH"),
+	}
+}
+
+// Kubectl is a kubectl command as the admin, ready to run.
+func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.KubectlPath, args...)
+	cmd.Env = append(os.Environ(), c.Env()...)
+	return cmd
+}
+
+func (c *ControlPlane) start(ctx context.Context, opts Options) error {
+	began := time.Now()
+	output := opts.Output
+	if output == nil {
+		output = io.Discard
+	}
+	ready := func(name string) {
+		fmt.Fprintf(output, "%s is ready after %.1fs\n", name, time.Since(began).Seconds())
+	}
+
+	paths := map[string]string{}
+	for _, name := range []string{etcd, apiServer, controllerManager, kubectl} {
+		if name == controllerManager && opts.WithoutControllerManager {
+			continue
+		}
+		path, err := binary(name)
+		if err != nil {
+			return err
+		}
+		paths[name] = path
+	}
+	c.KubectlPath = paths[kubectl]
+
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	c.server = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
+	if err := c.writeCredentials(); err != nil {
+		return err
+	}
+
+	store, err := c.run(etcd, paths[etcd], etcdArgs()...)
+	if err != nil {
+		return err
+	}
+	// A check over etcd's own socket: nobody else can answer in its place.
+	dialer := net.Dialer{}
+	overSocket := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", filepath.Join(c.Dir, etcdClientSocket))
+		},
+	}}
+	if err := store.waitReady(ctx, etcd, httpOK(overSocket, "http://etcd/readyz")); err != nil {
+		return err
+	}
+	ready(etcd)
+
+	server, err := c.run(apiServer, paths[apiServer], apiServerArgs(ports[0], opts)...)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	if err := server.waitReady(ctx, apiServer, func(ctx context.Context) error {
+		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	}); err != nil {
+		return err
+	}
+	if err := server.waitReady(ctx, "the namespace default", func(ctx context.Context) error {
+		_, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	ready(apiServer)
+	if opts.WithoutControllerManager {
+		return nil
+	}
+
+	manager, err := c.run(controllerManager, paths[controllerManager], controllerManagerArgs(ports[1])...)
+	if err != nil {
+		return err
+	}
+	httpClient, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: c.authority.pem}})
+	if err != nil {
+		return err
+	}
+	defer httpClient.CloseIdleConnections()
+	healthz := fmt.Sprintf("https://127.0.0.1:%d/healthz", ports[1])
+	if err := manager.waitReady(ctx, controllerManager, httpOK(httpClient, healthz)); err != nil {
+		return err
+	}
+	// It says that it is healthy before its controllers run; pods need the
+	// work of one of them.
+	if err := manager.waitReady(ctx, "the service account default", func(ctx context.Context) error {
+		_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	ready(controllerManager)
+	return nil
+}
+
+// run starts a component and keeps it for Stop and Wait.
+func (c *ControlPlane) run(name, path string, args ...string) (*process, error) {
+	p, err := startProcess(c.Dir, name, path, args...)
+	if err != nil {
+		return nil, err
+	}
+	c.processes = append(c.processes, p)
+	go func() {
+		<-p.done
+		c.exited <- p
+	}()
+	return p, nil
+}
+
+// writeCredentials writes the files which the arguments below name.
+func (c *ControlPlane) writeCredentials() error {
+	var err error
+	if c.authority, err = newAuthority(); err != nil {
+		return err
+	}
+	serving, err := c.authority.server()
+	if err != nil {
+		return err
+	}
+	private, public, err := newSigningKeys()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"ca.crt": c.authority.pem, "serving.crt": serving.certificate, "serving.key": serving.key, "sa.key": private, "sa.pub": public,
+	} {
+		if err := os.WriteFile(filepath.Join(c.Dir, name), content, 0o600); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+
+	// The names are those of a cluster made by kubeadm.
+	admin, err := c.AddUser("kubernetes-admin", "system:masters")
+	if err != nil {
+		return err
+	}
+	manager, err := c.AddUser("system:kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	c.Config = admin.Config
+	c.Kubeconfig = filepath.Join(c.Dir, "kubeconfig")
+	return errors.Join(
+		os.Rename(admin.Kubeconfig, c.Kubeconfig),
+		os.Rename(manager.Kubeconfig, filepath.Join(c.Dir, controllerManager+".kubeconfig")),
+	)
+}
+
+func etcdArgs() []string {
+	// Sockets in a directory of ours alone: no port to find, and an etcd
+	// that needs no credentials is out of others' reach.
+	client, peer := "unix://"+etcdClientSocket, "unix://"+etcdPeerSocket
+	return []string{
+		"--data-dir=etcd",
+		"--listen-client-urls=" + client,
+		"--advertise-client-urls=" + client,
+		"--listen-peer-urls=" + peer,
+		"--initial-advertise-peer-urls=" + peer,
+		"--initial-cluster=default=" + peer,
+		"--unsafe-no-fsync",
+		"--log-level=warn",
+	}
+}
+
+func apiServerArgs(port int, opts Options) []string {
+	args := []string{
+		"--etcd-servers=unix://" + etcdClientSocket,
+		"--bind-address=127.0.0.1",
+		// The loopback address is not allowed in the endpoints of the service
+		// "kubernetes", and the machine may have no other.
+		"--advertise-address=127.0.0.1",
+		"--endpoint-reconciler-type=none",
+		fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file=serving.crt",
+		"--tls-private-key-file=serving.key",
+		"--client-ca-file=ca.crt",
+		"--authorization-mode=RBAC",
+		"--allow-privileged=true",
+		"--service-cluster-ip-range=10.96.0.0/12",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-signing-key-file=sa.key",
+		"--service-account-key-file=sa.pub",
+	}
+	if opts.WithoutControllerManager {
+		// Nobody creates service accounts, without which this plugin lets no pod in.
+		args = append(args, "--disable-admission-plugins=ServiceAccount")
+	}
+	return append(args, opts.APIServerArgs...)
+}
+
+func controllerManagerArgs(port int) []string {
+	return []string{
+		"--kubeconfig=" + controllerManager + ".kubeconfig",
+		"--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file=serving.crt",
+		"--tls-private-key-file=serving.key",
+		"--leader-elect=false",
+		"--root-ca-file=ca.crt",
+		"--service-account-private-key-file=sa.key",
+		// Each controller is a service account of its own in kube-system, as
+		// on a cluster made by kubeadm.
+		"--use-service-account-credentials",
+		"--kube-api-qps=500",
+		"--kube-api-burst=1000",
+	}
+}
+
+// httpOK is a check that a URL answers with 200.
+func httpOK(client *http.Client, url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+			return fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(body)))
+		}
+		return nil
+	}
+}

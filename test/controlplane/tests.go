@@ -1,0 +1,42 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Run runs a package's tests around one control plane, which it puts into cp
+// first, and returns the exit code. An interrupt or SIGTERM ends the tests.
+// It is meant to be all of a TestMain, with a *testing.M or with something
+// around one that prepares more:
+//
+//	func TestMain(m *testing.M) { os.Exit(controlplane.Run(m, &cp, controlplane.Options{})) }
+func Run(tests interface{ Run() int }, cp **ControlPlane, opts Options) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	started, err := Start(ctx, opts)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if err := started.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}()
+	*cp = started
+
+	finished := make(chan int, 1)
+	go func() { finished <- tests.Run() }()
+	select {
+	case code := <-finished:
+		return code
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr, "interrupted: stopping the control plane")
+		return 130
+	}
+}
