@@ -1,0 +1,276 @@
+// Package policies judges facts: it holds the rules, written in Rego, and
+// applies them to what an inventory says. It knows nothing of where the facts
+// come from or of what becomes of a finding.
+package policies
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// Parameters are values for the rules' parameters: by rule, by name.
+type Parameters map[string]map[string]any
+
+// Catalog is every rule, sorted by id. It is read once and never changed.
+type Catalog []*Rule
+
+// Rule returns the rule of that id, nil if there is none.
+func (c Catalog) Rule(id string) *Rule {
+	if i, found := slices.BinarySearchFunc(c, id, func(r *Rule, id string) int { return cmp.Compare(r.ID, id) }); found {
+		return c[i]
+	}
+	return nil
+}
+
+// IDs are the ids of all rules.
+func (c Catalog) IDs() []string {
+	ids := make([]string, len(c))
+	for i, r := range c {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+// Rules is a set of loaded, checked and compiled rules.
+type Rules struct {
+	Catalog  Catalog
+	compiler *ast.Compiler
+}
+
+// Builtin loads the rules that come with stsguard.
+func Builtin() (*Rules, error) {
+	return Load(builtin)
+}
+
+// Load reads lib/*.rego and rules/<id>/rule.rego, and checks every rule: its
+// METADATA, its heads, and each of its references to the input against the
+// published schema of its subject.
+func Load(from fs.FS) (*Rules, error) {
+	files, err := fs.Glob(from, "rules/*/rule.rego")
+	if err != nil {
+		return nil, fmt.Errorf("find rules: %w", err)
+	}
+	lib, err := fs.Glob(from, "lib/*.rego")
+	if err != nil {
+		return nil, fmt.Errorf("find library: %w", err)
+	}
+	modules := map[string]*ast.Module{}
+	var catalog Catalog
+	for _, file := range append(lib, files...) {
+		source, err := fs.ReadFile(from, file)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		m, err := ast.ParseModuleWithOpts(file, string(source), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+		if err != nil {
+			return nil, fmt.Errorf("parse %s: %w", file, err)
+		}
+		modules[file] = m
+		if strings.HasPrefix(file, "lib/") {
+			continue
+		}
+		r, err := readRule(m)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasSuffix(file, "/"+r.ID+"/rule.rego") {
+			return nil, fmt.Errorf("rule %s: its folder must bear its id, and is %s", r.ID, file)
+		}
+		bindSchema(m, r.Subject)
+		catalog = append(catalog, &r)
+	}
+	slices.SortFunc(catalog, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
+	if err := catalog.check(); err != nil {
+		return nil, err
+	}
+	modules["judge.rego"], err = judge(catalog)
+	if err != nil {
+		return nil, err
+	}
+	schemas, err := schemaSet()
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true)
+	if compiler.Compile(modules); compiler.Failed() {
+		return nil, fmt.Errorf("compile rules: %w", compiler.Errors)
+	}
+	return &Rules{Catalog: catalog, compiler: compiler}, nil
+}
+
+// check holds what one rule says of others against them.
+func (c Catalog) check() error {
+	for _, r := range c {
+		if r.YieldsTo != "" && c.Rule(r.YieldsTo) == nil {
+			return fmt.Errorf("rule %s: yields_to names no rule: %s", r.ID, r.YieldsTo)
+		}
+		if r.Follows != "" && !slices.ContainsFunc(c, func(o *Rule) bool { return o.Concern == r.Follows }) {
+			return fmt.Errorf("rule %s: follows names no concern: %s", r.ID, r.Follows)
+		}
+	}
+	return nil
+}
+
+// judge writes the one module that gathers the findings of all rules of a
+// subject: one evaluation instead of one for each rule.
+func judge(c Catalog) (*ast.Module, error) {
+	var b strings.Builder
+	b.WriteString("package stsguard.judge\n")
+	for _, r := range c {
+		fmt.Fprintf(&b, "%s contains [%q, finding] if some finding in data.stsguard.rules[%q].findings\n", r.Subject, r.ID, r.ID)
+	}
+	m, err := ast.ParseModuleWithOpts("judge.rego", b.String(), ast.ParserOptions{RegoVersion: ast.RegoV1})
+	if err != nil {
+		return nil, fmt.Errorf("write the judging module: %w", err)
+	}
+	return m, nil
+}
+
+// bindSchema makes the compiler check the module's references to input.
+func bindSchema(m *ast.Module, subject Subject) {
+	for _, a := range m.Annotations {
+		if a.Scope == "package" {
+			a.Schemas = append(a.Schemas, &ast.SchemaAnnotation{
+				Path:   ast.InputRootRef,
+				Schema: ast.SchemaRootRef.Append(ast.StringTerm(string(subject))),
+			})
+		}
+	}
+}
+
+func schemaSet() (*ast.SchemaSet, error) {
+	var doc struct {
+		Definitions any                        `json:"definitions"`
+		Subjects    map[Subject]map[string]any `json:"subjects"`
+	}
+	if err := json.Unmarshal(inputSchema, &doc); err != nil {
+		return nil, fmt.Errorf("read the input schema: %w", err)
+	}
+	set := ast.NewSchemaSet()
+	for subject, schema := range doc.Subjects {
+		schema["definitions"] = doc.Definitions
+		set.Put(ast.SchemaRootRef.Append(ast.StringTerm(string(subject))), schema)
+	}
+	return set, nil
+}
+
+// Engine applies rules with one set of parameters. It is safe for concurrent
+// use.
+type Engine struct {
+	Catalog Catalog
+	queries map[Subject]rego.PreparedEvalQuery
+}
+
+// Engine prepares the rules for evaluation. A parameter that isn't given has
+// the default of its METADATA.
+func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
+	data := map[string]any{}
+	for _, rule := range r.Catalog {
+		values := map[string]any{}
+		for name, p := range rule.Parameters {
+			values[name] = p.Default
+			if v, ok := given[rule.ID][name]; ok {
+				values[name] = v
+			}
+		}
+		data[rule.ID] = values
+	}
+	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
+	e := &Engine{Catalog: r.Catalog, queries: map[Subject]rego.PreparedEvalQuery{}}
+	for _, subject := range []Subject{Relation, OneService, Change} {
+		if !slices.ContainsFunc(r.Catalog, func(rule *Rule) bool { return rule.Subject == subject }) {
+			continue
+		}
+		q, err := rego.New(
+			rego.Query("data.stsguard.judge."+string(subject)),
+			rego.Compiler(r.compiler),
+			rego.Store(store),
+			rego.StrictBuiltinErrors(true),
+		).PrepareForEval(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
+		}
+		e.queries[subject] = q
+	}
+	return e, nil
+}
+
+// Relation judges one StatefulSet with its governing Service.
+func (e *Engine) Relation(ctx context.Context, r *inventory.Relation) ([]Finding, error) {
+	findings, err := e.judge(ctx, Relation, func() ast.Value { return relationTerm(r).Value })
+	if err != nil {
+		return nil, fmt.Errorf("judge %s: %w", r.StatefulSet.Ref(), err)
+	}
+	for i := range findings {
+		findings[i].StatefulSet = r.StatefulSet.Ref()
+	}
+	return findings, nil
+}
+
+// Service judges one Service and what it governs.
+func (e *Engine) Service(ctx context.Context, g *inventory.Governance) ([]Finding, error) {
+	findings, err := e.judge(ctx, OneService, func() ast.Value { return governanceTerm(g).Value })
+	if err != nil {
+		return nil, fmt.Errorf("judge %s: %w", g.Service.Ref(), err)
+	}
+	return findings, nil
+}
+
+// Change judges what a request does.
+func (e *Engine) Change(ctx context.Context, c *inventory.Change) ([]Finding, error) {
+	findings, err := e.judge(ctx, Change, func() ast.Value { return changeTerm(c).Value })
+	if err != nil {
+		return nil, fmt.Errorf("judge the change: %w", err)
+	}
+	return findings, nil
+}
+
+func (e *Engine) judge(ctx context.Context, subject Subject, facts func() ast.Value) ([]Finding, error) {
+	q, ok := e.queries[subject]
+	if !ok {
+		return nil, nil
+	}
+	results, err := q.Eval(ctx, rego.EvalParsedInput(facts()))
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		return nil, fmt.Errorf("the rules on a %s gave no answer", subject)
+	}
+	entries, ok := results[0].Expressions[0].Value.([]any)
+	if !ok {
+		return nil, fmt.Errorf("the rules on a %s gave no set", subject)
+	}
+	var findings []Finding
+	for _, entry := range entries {
+		two, ok := entry.([]any)
+		if !ok || len(two) != 2 {
+			return nil, fmt.Errorf("the rules on a %s gave an entry that is no pair", subject)
+		}
+		id, _ := two[0].(string)
+		rule := e.Catalog.Rule(id)
+		if rule == nil {
+			return nil, fmt.Errorf("the rules on a %s gave a finding of no rule", subject)
+		}
+		f, err := rule.readFinding(two[1])
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, f)
+	}
+	slices.SortFunc(findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Rule.ID, b.Rule.ID), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Message, b.Message))
+	})
+	return findings, nil
+}

@@ -1,0 +1,217 @@
+package policies
+
+import (
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// The input of a rule is built as OPA's own terms, without a detour through Go
+// maps or JSON. Facts are total: whatever is absent is there with an empty
+// value, so that no reference in a rule can be undefined.
+
+func relationTerm(r *inventory.Relation) *ast.Term {
+	return object(
+		item("statefulSet", statefulSetTerm(r.StatefulSet)),
+		item("governing", governingTerm(r)),
+		item("candidates", servicesTerm(r.Candidates, r.StatefulSet)),
+		item("nearMisses", servicesTerm(r.NearMisses, r.StatefulSet)),
+		item("elsewhere", list(r.Elsewhere, text)),
+		item("services", servicesTerm(r.Services, r.StatefulSet)),
+		item("siblings", list(r.Siblings, func(s *inventory.StatefulSet) *ast.Term { return text(s.Name) })),
+		item("workloads", list(r.Workloads, func(w *inventory.Workload) *ast.Term {
+			return object(
+				item("ref", text(string(w.Ref()))),
+				item("kind", text(string(w.Kind))),
+				item("name", text(w.Name)),
+			)
+		})),
+	)
+}
+
+func governingTerm(r *inventory.Relation) *ast.Term {
+	if r.Governing == nil {
+		return noService
+	}
+	return serviceTerm(r.Governing, []*inventory.StatefulSet{r.StatefulSet})
+}
+
+func governanceTerm(g *inventory.Governance) *ast.Term {
+	return object(
+		item("service", serviceTerm(g.Service, g.StatefulSets)),
+		item("statefulSets", referencesTerm(g.StatefulSets, g.Service)),
+	)
+}
+
+func changeTerm(c *inventory.Change) *ast.Term {
+	operation, kind := "UPDATE", inventory.KindService
+	if c.StatefulSetBefore != nil || c.StatefulSetAfter != nil {
+		kind = inventory.KindStatefulSet
+	}
+	switch {
+	case c.ServiceBefore == nil && c.StatefulSetBefore == nil:
+		operation = "CREATE"
+	case c.ServiceAfter == nil && c.StatefulSetAfter == nil:
+		operation = "DELETE"
+	}
+	side := func(s *inventory.Service, set *inventory.StatefulSet) *ast.Term {
+		service, statefulSet := noService, noStatefulSet
+		if s != nil {
+			service = serviceTerm(s, c.StatefulSets)
+		}
+		if set != nil {
+			statefulSet = statefulSetTerm(set)
+		}
+		return object(item("service", service), item("statefulSet", statefulSet))
+	}
+	return object(
+		item("operation", text(operation)),
+		item("kind", text(string(kind))),
+		item("before", side(c.ServiceBefore, c.StatefulSetBefore)),
+		item("after", side(c.ServiceAfter, c.StatefulSetAfter)),
+		item("statefulSets", referencesTerm(c.StatefulSets, c.ServiceBefore)),
+	)
+}
+
+var (
+	noService     = serviceFacts(&inventory.Service{}, "", false, nil)
+	noStatefulSet = statefulSetFacts(&inventory.StatefulSet{}, "")
+)
+
+func statefulSetTerm(s *inventory.StatefulSet) *ast.Term {
+	return statefulSetFacts(s, s.Ref())
+}
+
+func statefulSetFacts(s *inventory.StatefulSet, ref inventory.Ref) *ast.Term {
+	return object(
+		item("found", ast.InternedTerm(ref != "")),
+		item("ref", text(string(ref))),
+		item("name", text(s.Name)),
+		item("namespace", text(s.Namespace)),
+		item("labels", pairs(s.Labels)),
+		item("annotations", pairs(s.Annotations)),
+		item("serviceName", text(s.ServiceName)),
+		item("selector", pairs(s.Selector)),
+		item("podLabels", pairs(s.PodLabels)),
+		item("replicas", number(s.Replicas)),
+		item("ordinalsStart", number(s.OrdinalsStart)),
+		item("podManagementPolicy", text(s.PodManagementPolicy)),
+		item("ports", list(s.Ports, func(p inventory.ContainerPort) *ast.Term {
+			return object(
+				item("name", text(p.Name)),
+				item("port", number(p.Port)),
+				item("protocol", text(p.Protocol)),
+			)
+		})),
+		item("controller", text(s.Controller)),
+		item("mentionsPeers", ast.InternedTerm(s.MentionsPeers)),
+	)
+}
+
+func servicesTerm(services []*inventory.Service, set *inventory.StatefulSet) *ast.Term {
+	return list(services, func(s *inventory.Service) *ast.Term {
+		return serviceTerm(s, []*inventory.StatefulSet{set})
+	})
+}
+
+// serviceTerm describes a Service as seen from the StatefulSets whose pods it
+// may select.
+func serviceTerm(s *inventory.Service, sets []*inventory.StatefulSet) *ast.Term {
+	selects := false
+	for _, set := range sets {
+		selects = selects || s.Selects(set)
+	}
+	return serviceFacts(s, s.Ref(), selects, sets)
+}
+
+func serviceFacts(s *inventory.Service, ref inventory.Ref, selects bool, sets []*inventory.StatefulSet) *ast.Term {
+	found := ref != ""
+	return object(
+		item("found", ast.InternedTerm(found)),
+		item("ref", text(string(ref))),
+		item("name", text(s.Name)),
+		item("namespace", text(s.Namespace)),
+		item("type", text(s.Type)),
+		item("clusterIP", text(s.ClusterIP)),
+		item("clusterIPs", list(s.ClusterIPs, text)),
+		item("externalName", text(s.ExternalName)),
+		item("selector", pairs(s.Selector)),
+		item("publishNotReadyAddresses", ast.InternedTerm(s.PublishNotReadyAddresses)),
+		item("sessionAffinity", text(s.SessionAffinity)),
+		item("externalIPs", list(s.ExternalIPs, text)),
+		item("ports", list(s.Ports, func(p inventory.ServicePort) *ast.Term {
+			return object(
+				item("name", text(p.Name)),
+				item("port", number(p.Port)),
+				item("targetPort", text(p.TargetPort)),
+				item("podPort", number(podPort(p, sets))),
+				item("nodePort", number(p.NodePort)),
+				item("protocol", text(p.Protocol)),
+			)
+		})),
+		item("annotations", pairs(s.Annotations)),
+		item("headless", ast.InternedTerm(s.Headless())),
+		item("undecided", ast.InternedTerm(found && s.Undecided())),
+		item("selectsPods", ast.InternedTerm(selects)),
+		item("controller", text(s.Controller)),
+	)
+}
+
+// podPort resolves a port through all the StatefulSets; where they disagree it
+// can't be told.
+func podPort(p inventory.ServicePort, sets []*inventory.StatefulSet) int32 {
+	if len(sets) == 0 {
+		return p.PodPort(nil)
+	}
+	port := p.PodPort(sets[0])
+	for _, set := range sets[1:] {
+		if p.PodPort(set) != port {
+			return 0
+		}
+	}
+	return port
+}
+
+func referencesTerm(sets []*inventory.StatefulSet, s *inventory.Service) *ast.Term {
+	return list(sets, func(set *inventory.StatefulSet) *ast.Term {
+		return object(
+			item("ref", text(string(set.Ref()))),
+			item("name", text(set.Name)),
+			item("selected", ast.InternedTerm(s != nil && s.Selects(set))),
+		)
+	})
+}
+
+func object(items ...[2]*ast.Term) *ast.Term {
+	return ast.ObjectTerm(items...)
+}
+
+func item(key string, value *ast.Term) [2]*ast.Term {
+	return [2]*ast.Term{ast.InternedTerm(key), value}
+}
+
+func text(s string) *ast.Term { return ast.InternedTerm(s) }
+
+func number(n int32) *ast.Term { return ast.InternedTerm(n) }
+
+func list[T any](in []T, term func(T) *ast.Term) *ast.Term {
+	if len(in) == 0 {
+		return ast.InternedEmptyArray
+	}
+	out := make([]*ast.Term, len(in))
+	for i, v := range in {
+		out[i] = term(v)
+	}
+	return ast.ArrayTerm(out...)
+}
+
+func pairs(in map[string]string) *ast.Term {
+	if len(in) == 0 {
+		return ast.InternedEmptyObject
+	}
+	out := make([][2]*ast.Term, 0, len(in))
+	for k, v := range in {
+		out = append(out, [2]*ast.Term{ast.StringTerm(k), ast.StringTerm(v)})
+	}
+	return ast.ObjectTerm(out...)
+}

@@ -1,0 +1,80 @@
+# What several rules need. Functions take what they look at as arguments, so
+# that a rule's references to the input stand in the rule.
+package stsguard.lib
+
+# The keys of the selector that pods of the StatefulSet don't have, or have
+# with another value.
+mismatched_keys(selector, set) := {key |
+	some key, value in selector
+	not _carries(set, key, value)
+}
+
+_carries(set, key, value) if set.podLabels[key] == value
+
+# Controllers add these labels to running pods: a selector over them selects
+# some of the pods.
+_carries(set, "statefulset.kubernetes.io/pod-name", value) if startswith(value, $"{set.name}-")
+
+_carries(_, "apps.kubernetes.io/pod-index", _) := true
+
+_carries(set, "controller-revision-hash", value) if startswith(value, $"{set.name}-")
+
+# Why a Service that is to be headless can't simply be given clusterIP: None,
+# each as the end of a sentence.
+obstacles(service) := union({
+	{$"its type is {service.type}" | service.type != "ClusterIP"},
+	{"it has no selector" | count(service.selector) == 0},
+	{"it has external IPs" | count(service.externalIPs) > 0},
+	{"it has sessionAffinity: ClientIP" | service.sessionAffinity == "ClientIP"},
+	{$"port {port.port} is also a node port" | some port in service.ports; port.nodePort != 0},
+	{$"{service.controller} manages it" | service.controller != ""},
+	{$"it sends port {port.port} on to {_target(port)}, and a headless Service remaps no port" |
+		some port in service.ports
+		port.podPort != port.port
+	},
+})
+
+_target(port) := $"the pods' port {port.podPort}" if port.podPort != 0
+
+_target(port) := $"\"{port.targetPort}\", which no container's port is called" if port.podPort == 0
+
+# A headless Service that would govern the StatefulSet.
+headless_service(set) := {
+	"apiVersion": "v1",
+	"kind": "Service",
+	"metadata": {"name": set.serviceName, "namespace": set.namespace},
+	"spec": object.union({"clusterIP": "None", "selector": _stable_labels(set)}, _ports(set)),
+}
+
+# The StatefulSet's own selector can't change, unlike its pods' other labels.
+_stable_labels(set) := set.selector if count(set.selector) > 0
+
+_stable_labels(set) := set.podLabels if count(set.selector) == 0
+
+_ports(set) := {} if count(set.ports) == 0
+
+_ports(set) := {"ports": [port |
+	some i, p in set.ports
+	not _repeated(set, i)
+	port := {"name": _port_name(p), "port": p.port, "protocol": p.protocol}
+]} if {
+	count(set.ports) > 0
+}
+
+# A Service takes each port and each name once.
+_repeated(set, i) if {
+	some j, other in set.ports
+	j < i
+	_same(other, set.ports[i])
+}
+
+_same(a, b) if _port_name(a) == _port_name(b)
+
+_same(a, b) if {
+	a.port == b.port
+	a.protocol == b.protocol
+}
+
+_port_name(p) := p.name if p.name != ""
+
+_port_name(p) := $"{lower(p.protocol)}-{p.port}" if p.name == ""

@@ -1,0 +1,63 @@
+# METADATA
+# title: A Service that is meant to be headless says so
+# description: >-
+#   Without clusterIP: None the API server gives the Service a cluster IP, which
+#   can't be taken away again, and the pods' DNS names are not guaranteed.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/concepts/services-networking/service/#headless-services
+# custom:
+#   level: strict
+#   subject: service
+#   yields_to: service-not-headless
+#   remedy: >-
+#     Set clusterIP: None when the Service is created; or, if it is not meant to be
+#     headless, choose a name that doesn't say so.
+#   parameters:
+#     nameSuffixes:
+#       description: endings of a Service's name that say that it is meant to be headless
+#       default: ["-headless"]
+package stsguard.rules["clusterip-none-missing"]
+
+import data.stsguard.lib
+
+findings contains object.union(
+	{
+		"object": input.service.ref,
+		"path": "/spec/clusterIP",
+		"msg": $"Service \"{input.service.name}\" does not say clusterIP: None, but {_meant}",
+	},
+	_fix,
+) if {
+	input.service.headless == false
+	input.service.type != "ExternalName"
+	_meant
+}
+
+_meant := $"StatefulSet \"{input.statefulSets[0].name}\" is governed by it" if {
+	count(input.statefulSets) > 0
+} else := "its annotation stsguard.dev/governing says that it governs a StatefulSet" if {
+	input.service.annotations["stsguard.dev/governing"] == "true"
+} else := $"its name ends in {suffix}" if {
+	some suffix in data.parameters["clusterip-none-missing"].nameSuffixes
+	endswith(input.service.name, suffix)
+}
+
+default _fix := {}
+
+_fix := {"fix": {
+	"title": "Set clusterIP: None.",
+	"safe": true,
+	"inject": _may_inject,
+	"patch": [{"op": "add", "path": "/spec/clusterIP", "value": "None"}],
+}} if {
+	input.service.undecided == true
+	count(input.service.clusterIPs) == 0
+	count(lib.obstacles(input.service)) == 0
+	every set in input.statefulSets {
+		set.selected
+	}
+}
+
+default _may_inject := true
+
+_may_inject := false if input.service.annotations["stsguard.dev/inject"] == "false"

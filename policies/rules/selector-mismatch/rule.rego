@@ -1,0 +1,49 @@
+# METADATA
+# title: The governing Service selects the pods
+# description: >-
+#   A Service makes DNS names only for pods that have every label of its
+#   selector. The pods of this StatefulSet don't, so none of their names
+#   resolves.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/concepts/services-networking/service/#services-in-kubernetes
+# custom:
+#   level: baseline
+#   subject: relation
+#   concern: governing
+#   remedy: >-
+#     Make the Service's selector a part of the pod labels. To change both in a
+#     running cluster, apply the pod labels first, by themselves, and the selector
+#     after the rollout; or set the annotation "stsguard.dev/ignore" to
+#     "selector-mismatch" on the Service meanwhile.
+#   parameters:
+#     runtimeLabels:
+#       description: labels that something adds to running pods and that no template holds
+#       default: []
+package stsguard.rules["selector-mismatch"]
+
+import data.stsguard.lib
+
+findings contains {
+	"object": input.statefulSet.ref,
+	"path": "/spec/template/metadata/labels",
+	"msg": concat("\n", array.concat([_headline], [_reason(key) | some key in sort(_mismatched)])),
+} if {
+	input.governing.selectsPods == false
+	count(_mismatched) > 0
+}
+
+_mismatched := {key |
+	input.governing.type != "ExternalName"
+	some key in lib.mismatched_keys(input.governing.selector, input.statefulSet)
+	not key in data.parameters["selector-mismatch"].runtimeLabels
+}
+
+_headline := $"Service \"{input.governing.name}\" does not select the pods of StatefulSet \"{input.statefulSet.name}\", which it governs"
+
+_reason(key) := $"It selects {key}={input.governing.selector[key]}, but the pods have {key}={input.statefulSet.podLabels[key]}." if {
+	input.statefulSet.podLabels[key]
+}
+
+_reason(key) := $"It selects {key}={input.governing.selector[key]}, but the pods have no label {key}." if {
+	not input.statefulSet.podLabels[key]
+}

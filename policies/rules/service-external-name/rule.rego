@@ -1,0 +1,23 @@
+# METADATA
+# title: The governing Service is no ExternalName
+# description: >-
+#   An ExternalName is an alias for a host elsewhere. It has no endpoints, so no
+#   pod of the StatefulSet gets a DNS name.
+# related_resources:
+#   - ref: https://kubernetes.io/docs/concepts/services-networking/service/#externalname
+# custom:
+#   level: baseline
+#   subject: relation
+#   concern: governing
+#   remedy: >-
+#     Replace the ExternalName with a headless Service (type ClusterIP,
+#     clusterIP: None) that selects the pods, or name another one in serviceName.
+package stsguard.rules["service-external-name"]
+
+findings contains {
+	"object": input.statefulSet.ref,
+	"path": "/spec/serviceName",
+	"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", is an ExternalName: an alias for \"{input.governing.externalName}\"",
+} if {
+	input.governing.type == "ExternalName"
+}

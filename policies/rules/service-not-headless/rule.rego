@@ -1,0 +1,54 @@
+# METADATA
+# title: The governing Service is headless
+# description: >-
+#   Kubernetes promises pods names such as web-0.web only below a headless
+#   Service. Below one with a cluster IP they resolve on CoreDNS and fail on
+#   kube-dns, and nothing guarantees that they will go on to resolve.
+# related_resources:
+#   - ref: https://github.com/kubernetes/dns/blob/master/docs/specification.md
+#   - ref: https://kubernetes.io/docs/concepts/services-networking/service/#headless-services
+# custom:
+#   level: baseline
+#   subject: relation
+#   concern: governing
+#   remedy: >-
+#     Give the governing Service clusterIP: None, and serve clients with a second
+#     Service. The cluster IP of an existing Service can't be changed: create a
+#     headless one under another name and name that in serviceName.
+#   parameters:
+#     allowSingleReplica:
+#       description: pass StatefulSets of at most one replica, whose pod has no peers
+#       default: false
+package stsguard.rules["service-not-headless"]
+
+import data.stsguard.lib
+
+findings contains {
+	"object": input.statefulSet.ref,
+	"path": "/spec/serviceName",
+	"msg": concat("\n", array.concat([_headline], _hints)),
+} if {
+	input.governing.found == true
+	input.governing.headless == false
+	input.governing.type != "ExternalName"
+	not _excused
+}
+
+_excused if {
+	data.parameters["service-not-headless"].allowSingleReplica == true
+	input.statefulSet.replicas <= 1
+}
+
+_headline := $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", is not headless: {_address}"
+
+_address := $"its cluster IP is {input.governing.clusterIP}" if input.governing.undecided == false
+
+_address := "it has no clusterIP: None, so it will be given a cluster IP" if input.governing.undecided == true
+
+_hints := array.concat(
+	[$"Service \"{other.name}\" is headless and selects these pods: name it in spec.serviceName." |
+		some other in input.services
+		other.headless
+	],
+	[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.governing))],
+)
