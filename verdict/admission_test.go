@@ -1,0 +1,413 @@
+package verdict
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/policies"
+)
+
+// world is a cluster in memory; live reads see it as it is.
+type world struct {
+	*inventory.Store
+	fail error
+	pods bool
+}
+
+func (w world) Read(_ context.Context, _ string) (inventory.Reader, error) {
+	return w.Store, w.fail
+}
+
+func (w world) PodsRun(context.Context, *inventory.StatefulSet) (bool, error) { return w.pods, w.fail }
+
+type option func(*config.Configuration)
+
+func judge(t *testing.T, options ...option) *Judge {
+	t.Helper()
+	rules, err := policies.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	for _, o := range options {
+		o(c)
+	}
+	j, err := New(t.Context(), rules, c, "stsguard", func() time.Time { return time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+var nginx = map[string]string{"app": "nginx"}
+
+func service(change ...func(*inventory.Service)) *inventory.Service {
+	s := &inventory.Service{
+		Meta: inventory.Meta{Namespace: "default", Name: "nginx"}, Type: "ClusterIP", ClusterIP: "None",
+		SessionAffinity: "None", Selector: nginx,
+		Ports: []inventory.ServicePort{{Name: "web", Protocol: "TCP", Port: 80, TargetPort: "80"}},
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+func set(change ...func(*inventory.StatefulSet)) *inventory.StatefulSet {
+	s := &inventory.StatefulSet{
+		Meta: inventory.Meta{Namespace: "default", Name: "web"}, ServiceName: "nginx", Replicas: 2,
+		Selector: nginx, PodLabels: nginx,
+		Ports: []inventory.ContainerPort{{Name: "web", Protocol: "TCP", Port: 80}},
+	}
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+func ip(s *inventory.Service)        { s.ClusterIP, s.ClusterIPs = "10.0.0.5", []string{"10.0.0.5"} }
+func undecided(s *inventory.Service) { s.ClusterIP = "" }
+
+func named(name string) func(*inventory.Service) {
+	return func(s *inventory.Service) { s.Name = name }
+}
+
+func selecting(app string) func(*inventory.Service) {
+	return func(s *inventory.Service) { s.Selector = map[string]string{"app": app} }
+}
+
+func annotated(key, value string) func(*inventory.Service) {
+	return func(s *inventory.Service) { s.Annotations = map[string]string{"stsguard.dev/" + key: value} }
+}
+
+func governedBy(name string) func(*inventory.StatefulSet) {
+	return func(s *inventory.StatefulSet) { s.ServiceName = name }
+}
+
+func create(o any) *Request { return request(Create, nil, o) }
+
+func request(op Operation, before, after any) *Request {
+	r := &Request{Operation: op, Namespace: "default", Username: "kubernetes-admin"}
+	switch o := before.(type) {
+	case *inventory.Service:
+		r.ServiceBefore = o
+	case *inventory.StatefulSet:
+		r.StatefulSetBefore = o
+	}
+	switch o := after.(type) {
+	case *inventory.Service:
+		r.ServiceAfter = o
+	case *inventory.StatefulSet:
+		r.StatefulSetAfter = o
+	}
+	return r
+}
+
+func cluster(objects ...any) world {
+	w := world{Store: &inventory.Store{}}
+	w.PutNamespace(&inventory.Namespace{Name: "default"})
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *inventory.Service:
+			w.PutService(o)
+		case *inventory.StatefulSet:
+			w.PutStatefulSet(o)
+		case *inventory.Namespace:
+			w.PutNamespace(o)
+		}
+	}
+	return w
+}
+
+func labelled(pairs ...string) *inventory.Namespace {
+	ns := &inventory.Namespace{Name: "default", Labels: map[string]string{}}
+	for i := 0; i < len(pairs); i += 2 {
+		ns.Labels["stsguard.dev/"+pairs[i]] = pairs[i+1]
+	}
+	return ns
+}
+
+// said writes decisions as "mode rule", the strongest first.
+func said(a *Admission) string {
+	var out []string
+	for _, d := range a.Decisions {
+		out = append(out, string(d.Mode)+" "+d.Rule.ID)
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestAdmit(t *testing.T) {
+	controlled := func(s *inventory.Service) { s.Controller = "Redis/main" }
+	for name, tc := range map[string]struct {
+		have    world
+		request *Request
+		options []option
+		want    string
+	}{
+		"a right pair": {have: cluster(service()), request: create(set())},
+		"service missing": {
+			have: cluster(), request: create(set()), want: "enforce service-not-found",
+		},
+		"no name": {have: cluster(), request: create(set(governedBy(""))), want: "enforce service-name-missing"},
+		"cluster IP": {
+			have: cluster(service(ip)), request: create(set()), want: "enforce service-not-headless",
+		},
+		"a Service nobody names": {have: cluster(set(governedBy("other"))), request: create(service(ip, selecting("x")))},
+		"creating the missing Service with a cluster IP is denied": {
+			have: cluster(set()), request: create(service(ip)), want: "enforce service-not-headless",
+		},
+		"creating it headless": {have: cluster(set()), request: create(service())},
+		"creating it headless with a wrong selector": {
+			have: cluster(set()), request: create(service(selecting("apache"))), want: "enforce selector-mismatch",
+		},
+		"a selector update that breaks the match": {
+			have: cluster(service(), set()), request: request(Update, service(), service(selecting("apache"))),
+			want: "enforce selector-mismatch",
+		},
+		"pod labels that break the match": {
+			have: cluster(service(), set()),
+			request: request(Update, set(), set(func(s *inventory.StatefulSet) {
+				s.PodLabels = map[string]string{"app": "apache"}
+			})),
+			want: "enforce selector-mismatch",
+		},
+		"an unrelated update of a wrong pair only warns": {
+			have: cluster(service(ip), set()), request: request(Update, set(), set(func(s *inventory.StatefulSet) { s.Replicas = 3 })),
+			want: "warn service-not-headless",
+		},
+		"repair in steps, first to an ExternalName": {
+			have: cluster(service(ip), set()),
+			request: request(Update, service(ip), service(func(s *inventory.Service) {
+				s.Type, s.ClusterIP, s.ExternalName, s.Selector = "ExternalName", "", "example.com", nil
+			})),
+			want: "warn service-external-name",
+		},
+		"another wrong of the same concern only warns": {
+			have: cluster(service(ip), set()),
+			request: request(Update, set(), set(func(s *inventory.StatefulSet) {
+				s.PodLabels = map[string]string{"app": "apache"}
+			})),
+			want: "warn selector-mismatch, warn service-not-headless",
+		},
+		"a second cluster IP over unnamed pods": {
+			have: cluster(service(ip), set()), request: create(service(ip, named("web-public"))),
+			want: "enforce clusterip-exposure, warn service-not-headless",
+		},
+		"a cluster IP beside a headless Service": {
+			have: cluster(service(), set()), request: create(service(ip, named("web-public"))),
+		},
+		"exposure where the governing Service is missing only warns": {
+			have: cluster(set()), request: create(service(ip, named("web-public"))),
+			want: "warn clusterip-exposure, warn service-not-found",
+		},
+		"exposure is silent where the governing finding is off": {
+			have: cluster(service(ip), set()), request: create(service(ip, named("web-public"))),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Off}}
+			}},
+		},
+		"exposure is silent where a parameter takes the governing finding away": {
+			have:    cluster(service(ip), set(func(s *inventory.StatefulSet) { s.Replicas = 1 })),
+			request: create(service(ip, named("web-public"))),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Parameters: map[string]any{"allowSingleReplica": true}}}
+			}},
+		},
+		"deleting the governing Service": {
+			have: cluster(service(), set()), request: request(Delete, service(), nil), want: "warn service-in-use",
+		},
+		"deleting it where strict is enforced": {
+			have: cluster(service(), set(), labelled("enforce", "strict")), request: request(Delete, service(), nil),
+			want: "enforce service-in-use",
+		},
+		"deleting it with a StatefulSet on its way out": {
+			have:    cluster(service(), set(func(s *inventory.StatefulSet) { s.Deleting = true })),
+			request: request(Delete, service(), nil),
+		},
+		"deleting another Service": {have: cluster(service(), set()), request: request(Delete, service(named("x")), nil)},
+		"an object on its way out": {
+			have: cluster(), request: request(Update, set(), set(func(s *inventory.StatefulSet) { s.Deleting = true })),
+		},
+		"dry run": {
+			have: cluster(), request: func() *Request { r := create(set()); r.DryRun = true; return r }(),
+			want: "warn service-not-found",
+		},
+		"dry run of what rests on the object alone": {
+			have: cluster(), request: func() *Request { r := create(set(governedBy(""))); r.DryRun = true; return r }(),
+			want: "enforce service-name-missing",
+		},
+		"a controller's StatefulSet": {
+			have: cluster(), request: create(set(func(s *inventory.StatefulSet) { s.Controller = "Redis/main" })),
+			want: "warn service-not-found",
+		},
+		"a controller's Service for somebody's StatefulSet": {
+			have: cluster(set()), request: create(service(ip, controlled)), want: "warn service-not-headless",
+		},
+		"a controller's user": {
+			have: cluster(), request: create(set()), want: "warn service-not-found",
+			options: []option{func(c *config.Configuration) { c.Controllers.Usernames = []string{"kubernetes-admin"} }},
+		},
+		"pods that run already": {
+			have: func() world { w := cluster(); w.pods = true; return w }(), request: create(set()),
+			want: "warn service-not-found",
+		},
+		"the namespace only warns": {
+			have: cluster(labelled("enforce", "none")), request: create(set()), want: "warn service-not-found",
+		},
+		"the namespace's none beats a rule's mode": {
+			have: cluster(labelled("enforce", "none", "warn", "none")), request: create(set()), want: "audit service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-found": {Mode: config.Enforce}}
+			}},
+		},
+		"a rule's mode beats the levels": {
+			have: cluster(), request: create(set()), want: "warn service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-found": {Mode: config.Warn}}
+			}},
+		},
+		"nothing at all": {
+			have: cluster(labelled("enforce", "none", "warn", "none", "audit", "none")), request: create(set()),
+		},
+		"excepted": {
+			have: cluster(), request: create(set()),
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "service-not-found", Namespace: "default", Name: "web", Reason: "x"}}
+			}},
+		},
+		"an expired exception": {
+			have: cluster(), request: create(set()), want: "enforce service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "service-not-found", Name: "web", Reason: "x",
+					Expires: config.Date{Time: time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}}}
+			}},
+		},
+		"an exception for another rule": {
+			have: cluster(), request: create(set()), want: "enforce service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "selector-mismatch", Name: "web", Reason: "x"}}
+			}},
+		},
+		"ignored on the Service": {
+			have:    cluster(service(), set()),
+			request: request(Update, service(), service(selecting("apache"), annotated("ignore", "selector-mismatch"))),
+		},
+		"annotations that don't count": {
+			have:    cluster(service(), set()),
+			request: request(Update, service(), service(selecting("apache"), annotated("ignore", "selector-mismatch"))),
+			options: []option{func(c *config.Configuration) { c.AllowIgnoreAnnotations = false }},
+			want:    "enforce selector-mismatch",
+		},
+		"exempt namespace": {
+			have: cluster(), request: create(set()),
+			options: []option{func(c *config.Configuration) { c.Exemptions.Namespaces = []string{"default"} }},
+		},
+		"exempt user": {
+			have: cluster(), request: create(set()),
+			options: []option{func(c *config.Configuration) { c.Exemptions.Usernames = []string{"kubernetes-admin"} }},
+		},
+		"a terminating namespace": {
+			have: cluster(&inventory.Namespace{Name: "default", Terminating: true}), request: create(set()),
+		},
+		"a Service that is meant to be headless": {
+			have: cluster(), request: create(service(ip, named("web-headless"))), want: "warn clusterip-none-missing",
+		},
+		"clusterip-none-missing yields": {
+			have: cluster(set()), request: create(service(ip)), want: "enforce service-not-headless",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := judge(t, tc.options...).Admit(t.Context(), tc.request, tc.have, tc.have)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := said(a); got != tc.want {
+				t.Errorf("got  %q\nwant %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestAdmitReadsLiveBeforeItDenies(t *testing.T) {
+	stale := cluster()
+	fresh := cluster(service())
+	a, err := judge(t).Admit(t.Context(), create(set()), stale, fresh)
+	if err != nil || a.Denied() {
+		t.Errorf("denied on the cache's word: %v %v", said(a), err)
+	}
+	relabelled := cluster(labelled("enforce", "none"))
+	if a, err = judge(t).Admit(t.Context(), create(set()), stale, relabelled); err != nil || a.Denied() {
+		t.Errorf("denied on a stale namespace: %v %v", said(a), err)
+	}
+	fresh.fail = errors.New("connection refused")
+	if a, err = judge(t).Admit(t.Context(), create(set()), stale, fresh); err == nil {
+		t.Errorf("a failed live read gave %q, not an error", said(a))
+	}
+}
+
+func TestInvalidLabelCountsAsStrictAndWarns(t *testing.T) {
+	have := cluster(service(), set(), labelled("enforce", "stric"))
+	a, err := judge(t).Admit(t.Context(), request(Delete, service(), nil), have, have)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said(a) != "enforce service-in-use" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], `"stric"`) {
+		t.Errorf("got %q, notes %q", said(a), a.Notes)
+	}
+}
+
+func TestInject(t *testing.T) {
+	for name, tc := range map[string]struct {
+		have    world
+		service *inventory.Service
+		options []option
+		want    bool
+	}{
+		"a StatefulSet names it":    {have: cluster(set()), service: service(undecided), want: true},
+		"nobody names it":           {have: cluster(), service: service(undecided)},
+		"its name says so":          {have: cluster(), service: service(undecided, named("web-headless")), want: true},
+		"its annotation says so":    {have: cluster(), service: service(undecided, annotated("governing", "true")), want: true},
+		"it is headless already":    {have: cluster(set()), service: service()},
+		"it opted out":              {have: cluster(set()), service: service(undecided, annotated("inject", "false"))},
+		"it selects other pods":     {have: cluster(set()), service: service(undecided, selecting("apache"))},
+		"it has no selector":        {have: cluster(), service: service(undecided, named("a-headless"), func(s *inventory.Service) { s.Selector = nil })},
+		"it has a node port":        {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Ports[0].NodePort = 30000 })},
+		"it has external IPs":       {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.ExternalIPs = []string{"192.0.2.1"} })},
+		"it has affinity":           {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.SessionAffinity = "ClientIP" })},
+		"it is a NodePort":          {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Type = "NodePort" })},
+		"it remaps its port":        {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Ports[0].TargetPort = "8080" })},
+		"a named port resolves":     {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Ports[0].TargetPort = "web" }), want: true},
+		"a named port is not there": {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Ports[0].TargetPort = "http" })},
+		"a controller manages it":   {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.Controller = "Redis/main" })},
+		"clusterIPs are given":      {have: cluster(set()), service: service(undecided, func(s *inventory.Service) { s.ClusterIPs = []string{"10.0.0.1"} })},
+		"the main rule is off": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
+			c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Off}}
+		}}},
+		"the StatefulSet is excepted": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
+			c.Exceptions = []config.Exception{{Rule: "service-not-headless", Name: "web", Reason: "x"}}
+		}}},
+		"it ignores the main rule": {have: cluster(set()), service: service(undecided, annotated("ignore", "service-not-headless"))},
+		"the namespace only warns": {have: cluster(set(), labelled("enforce", "none")), service: service(undecided), want: true},
+		"the namespace neither enforces nor warns": {
+			have: cluster(set(), labelled("enforce", "none", "warn", "none")), service: service(undecided),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := judge(t, tc.options...).Inject(t.Context(), create(tc.service), tc.have, tc.have)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (in != nil) != tc.want {
+				t.Fatalf("injected = %v, want %v", in != nil, tc.want)
+			}
+			if in != nil && (len(in.Patch) != 1 || in.Patch[0] != policies.PatchOp{Op: "add", Path: "/spec/clusterIP", Value: "None"}) {
+				t.Errorf("patch = %+v", in.Patch)
+			}
+		})
+	}
+}

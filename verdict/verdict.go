@@ -1,0 +1,336 @@
+// Package verdict decides what becomes of findings: configuration, namespace
+// levels, exceptions, what was wrong before, who asks, and whether it is a
+// dry-run. It is the one place where that is decided, for every face.
+package verdict
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/policies"
+)
+
+// Decision is a finding and what becomes of it.
+type Decision struct {
+	policies.Finding
+	// Related are the other objects that the finding is about.
+	Related []inventory.Ref
+	Mode    config.Mode
+	// Skipped says that the finding is excused: it counts for nothing and
+	// shows in reports only.
+	Skipped bool
+	// Reason says why it is skipped, or why it is milder than its rule.
+	Reason string
+}
+
+// Judge applies one configuration to what the rules find. It is safe for
+// concurrent use.
+type Judge struct {
+	engine *policies.Engine
+	config *config.Configuration
+	// own is the namespace that stsguard runs in, which it leaves alone.
+	own   string
+	clock func() time.Time
+}
+
+// New prepares the rules with the configuration's parameters. The clock
+// decides which exceptions have expired. Nothing in the namespace own is
+// judged; it may be empty.
+func New(ctx context.Context, rules *policies.Rules, c *config.Configuration, own string, clock func() time.Time) (*Judge, error) {
+	parameters := policies.Parameters{}
+	for id, r := range c.Rules {
+		parameters[id] = r.Parameters
+	}
+	engine, err := rules.Engine(ctx, parameters)
+	if err != nil {
+		return nil, err
+	}
+	return &Judge{engine: engine, config: c, own: own, clock: clock}, nil
+}
+
+// Notes are what the user should know of the configuration itself: the
+// exceptions that count no more.
+func (j *Judge) Notes() []string {
+	var out []string
+	for _, e := range j.config.Exceptions {
+		if e.Expired(j.clock()) {
+			out = append(out, fmt.Sprintf("the exception from %s for %q expired on %s and counts no more", e.Rule, e.Name, e.Expires.Format(time.DateOnly)))
+		}
+	}
+	return out
+}
+
+// levels are what a namespace asks for.
+type levels struct {
+	enforce, warn, audit policies.Level
+	// labelled says which of them the namespace's own label gives.
+	labelled map[config.Mode]bool
+	// invalid names the labels whose value counts as strict for want of a
+	// valid one.
+	invalid []string
+}
+
+// The labels of a Namespace.
+const (
+	labelEnforce = inventory.AnnotationPrefix + "enforce"
+	labelWarn    = inventory.AnnotationPrefix + "warn"
+	labelAudit   = inventory.AnnotationPrefix + "audit"
+)
+
+func (j *Judge) levels(ns *inventory.Namespace) levels {
+	d := j.config.Defaults
+	l := levels{enforce: d.Enforce, warn: d.Warn, audit: d.Audit, labelled: map[config.Mode]bool{}}
+	if ns == nil {
+		return l
+	}
+	for _, x := range []struct {
+		label string
+		mode  config.Mode
+		level *policies.Level
+	}{{labelEnforce, config.Enforce, &l.enforce}, {labelWarn, config.Warn, &l.warn}, {labelAudit, config.Audit, &l.audit}} {
+		value, ok := ns.Labels[x.label]
+		if !ok {
+			continue
+		}
+		l.labelled[x.mode] = true
+		*x.level = policies.Level(value)
+		if !config.ValidLevel(*x.level) {
+			*x.level = policies.Strict
+			l.invalid = append(l.invalid, fmt.Sprintf("the label %s of namespace %q is %q, which is not none, baseline or strict, and counts as strict", x.label, ns.Name, value))
+		}
+	}
+	return l
+}
+
+// mode is what the configuration and the namespace make of a rule. A
+// namespace's own "none" beats the rule's mode, and that beats the levels;
+// advice never denies.
+func (j *Judge) mode(r *policies.Rule, l levels) config.Mode {
+	m := j.config.Rules[r.ID].Mode
+	if m == "" {
+		switch {
+		case l.enforce.Includes(r.Level):
+			m = config.Enforce
+		case l.warn.Includes(r.Level):
+			m = config.Warn
+		case l.audit.Includes(r.Level):
+			m = config.Audit
+		default:
+			m = config.Off
+		}
+	}
+	if r.Level == policies.Advice && !l.enforce.Includes(policies.Advice) {
+		m = m.AtMost(config.Warn)
+	}
+	if m == config.Enforce && l.labelled[config.Enforce] && l.enforce == config.None {
+		m = config.Warn
+	}
+	if m == config.Warn && l.labelled[config.Warn] && l.warn == config.None {
+		m = config.Audit
+	}
+	if m == config.Audit && l.labelled[config.Audit] && l.audit == config.None {
+		m = config.Off
+	}
+	return m
+}
+
+// exempt says whether nothing in the namespace is judged.
+func (j *Judge) exempt(namespace string) bool {
+	return namespace == j.own && j.own != "" || slices.Contains(j.config.Exemptions.Namespaces, namespace)
+}
+
+// excuse looks for an exception or an annotation that lets findings of the
+// rule pass. An exception matches the finding's object or its StatefulSet; an
+// annotation counts on the governing Service too.
+func (j *Judge) excuse(r *policies.Rule, objects, others []*inventory.Meta) (reason string, ok bool) {
+	for _, e := range j.config.Exceptions {
+		if e.Rule != r.ID || e.Expired(j.clock()) {
+			continue
+		}
+		for _, m := range objects {
+			if m.Name == e.Name && (e.Namespace == "" || e.Namespace == m.Namespace) {
+				return e.Reason, true
+			}
+		}
+	}
+	if !j.config.AllowIgnoreAnnotations {
+		return "", false
+	}
+	for _, m := range slices.Concat(objects, others) {
+		if slices.Contains(ignored(m), r.ID) {
+			return cmp.Or(m.Annotations[annotationIgnoreReason], "no reason given in "+annotationIgnoreReason), true
+		}
+	}
+	return "", false
+}
+
+// The annotations of a Service or a StatefulSet.
+const (
+	annotationIgnore       = inventory.AnnotationPrefix + "ignore"
+	annotationIgnoreReason = inventory.AnnotationPrefix + "ignore-reason"
+)
+
+func ignored(m *inventory.Meta) []string {
+	return strings.FieldsFunc(m.Annotations[annotationIgnore], func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// unknownIgnores says which of the annotation's ids are of no rule.
+func (j *Judge) unknownIgnores(m *inventory.Meta) []string {
+	var out []string
+	for _, id := range ignored(m) {
+		if j.engine.Catalog.Rule(id) == nil {
+			out = append(out, fmt.Sprintf("the annotation %s names %q, which is no rule", annotationIgnore, id))
+		}
+	}
+	return out
+}
+
+// judgement is the findings about one StatefulSet or one Service, with the
+// objects that they are about.
+type judgement struct {
+	findings []policies.Finding
+	set      *inventory.StatefulSet
+	service  *inventory.Service
+	related  []*inventory.Service
+}
+
+func (j *Judge) relation(ctx context.Context, rel *inventory.Relation) (judgement, error) {
+	findings, err := j.engine.Relation(ctx, rel)
+	return judgement{findings: findings, set: rel.StatefulSet, service: rel.Governing, related: rel.Services}, err
+}
+
+func (j *Judge) service(ctx context.Context, g *inventory.Governance) (judgement, error) {
+	findings, err := j.engine.Service(ctx, g)
+	return judgement{findings: findings, service: g.Service}, err
+}
+
+// decide applies configuration, exceptions and annotations to each finding.
+func (j *Judge) decide(in judgement, l levels) []Decision {
+	out := make([]Decision, 0, len(in.findings))
+	for _, f := range in.findings {
+		d := Decision{Finding: f, Mode: j.mode(f.Rule, l)}
+		var objects, others []*inventory.Meta
+		see := func(ref inventory.Ref, m *inventory.Meta, counts bool) {
+			if ref != f.Object {
+				d.Related = append(d.Related, ref)
+			}
+			if counts || ref == f.Object {
+				objects = append(objects, m)
+			} else {
+				others = append(others, m)
+			}
+		}
+		if in.set != nil {
+			see(in.set.Ref(), &in.set.Meta, true)
+		}
+		if in.service != nil {
+			see(in.service.Ref(), &in.service.Meta, false)
+		}
+		for _, s := range in.related {
+			if s.Ref() == f.Object {
+				see(f.Object, &s.Meta, true)
+			}
+		}
+		if f.AtMostWarn && d.Mode == config.Enforce {
+			d.Mode, d.Reason = config.Warn, "it rests on a Service that does not exist"
+		}
+		if reason, ok := j.excuse(f.Rule, objects, others); ok {
+			d.Skipped, d.Reason = true, reason
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// settle lets go of findings that follow one which is not there, or say again
+// what another one says.
+func settle(all []Decision) []Decision {
+	active := func(match func(*Decision) bool) bool {
+		return slices.ContainsFunc(all, func(d Decision) bool {
+			return !d.Skipped && d.Mode != config.Off && match(&d)
+		})
+	}
+	var out []Decision
+	for _, d := range all {
+		if c := d.Rule.Follows; c != "" && !active(func(o *Decision) bool {
+			return o.Rule.Concern == c && o.StatefulSet == d.StatefulSet
+		}) {
+			continue
+		}
+		if id := d.Rule.YieldsTo; id != "" && active(func(o *Decision) bool {
+			return o.Rule.ID == id && slices.Contains(o.Related, d.Object)
+		}) {
+			d.Skipped, d.Reason = true, id+" says it already"
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// Report judges everything in the world, for lint: what fails is at the level
+// enforce, what shows at the level show. Advice counts as any other level
+// there. The decisions are sorted by object.
+func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) ([]Decision, error) {
+	l := levels{enforce: enforce, warn: show, audit: config.None}
+	var all []Decision
+	namespaces := r.Namespaces()
+	slices.Sort(namespaces)
+	for _, ns := range namespaces {
+		if j.exempt(ns) {
+			continue
+		}
+		for _, set := range r.StatefulSets(ns) {
+			if set.Deleting {
+				continue
+			}
+			rel := inventory.Relate(r, set)
+			rel.Elsewhere = inventory.Elsewhere(r, set)
+			in, err := j.relation(ctx, rel)
+			if err != nil {
+				return nil, err
+			}
+			decided := j.decide(in, l)
+			if set.Controller != "" {
+				soften(decided, j.config.Controllers.Mode, set.Controller+" manages it")
+			}
+			all = append(all, decided...)
+		}
+		for _, s := range r.Services(ns) {
+			if s.Deleting {
+				continue
+			}
+			in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)})
+			if err != nil {
+				return nil, err
+			}
+			decided := j.decide(in, l)
+			if s.Controller != "" {
+				soften(decided, j.config.Controllers.Mode, s.Controller+" manages it")
+			}
+			all = append(all, decided...)
+		}
+	}
+	all = slices.DeleteFunc(settle(all), func(d Decision) bool { return d.Mode == config.Off })
+	slices.SortStableFunc(all, func(a, b Decision) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Rule.ID, b.Rule.ID))
+	})
+	return all, nil
+}
+
+// soften makes decisions no stronger than most.
+func soften(all []Decision, most config.Mode, reason string) {
+	for i := range all {
+		if d := &all[i]; d.Mode != d.Mode.AtMost(most) {
+			d.Mode = most
+			if !d.Skipped {
+				d.Reason = reason
+			}
+		}
+	}
+}
