@@ -53,7 +53,7 @@ func Builtin() (*Rules, error) {
 	return Load(builtin)
 }
 
-// Load reads lib/*.rego and rules/<id>/rule.rego, and checks every rule: its
+// Load reads lib/lib.rego, if it is there, and rules/<id>/rule.rego, and checks every rule: its
 // METADATA, its heads, and each of its references to the input against the
 // published schema of its subject.
 func Load(from fs.FS) (*Rules, error) {
@@ -61,7 +61,7 @@ func Load(from fs.FS) (*Rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find rules: %w", err)
 	}
-	lib, err := fs.Glob(from, "lib/*.rego")
+	lib, err := fs.Glob(from, "lib/lib.rego")
 	if err != nil {
 		return nil, fmt.Errorf("find library: %w", err)
 	}

@@ -1,14 +1,242 @@
 package policies
 
-import "testing"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"testing"
+	"testing/fstest"
 
-func TestBuiltin(t *testing.T) {
-	r, err := Builtin()
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// TestRego runs the rules' own tests.
+func TestRego(t *testing.T) {
+	modules := map[string]*ast.Module{}
+	for _, file := range regoFiles(t) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := ast.ParseModuleWithOpts(file, string(source), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules[file] = m
+	}
+	results, err := tester.NewRunner().
+		SetCompiler(ast.NewCompiler().WithStrict(true)).
+		SetModules(modules).
+		RaiseBuiltinErrors(true).
+		RunTests(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(r.Catalog.IDs())
-	if _, err := r.Engine(t.Context(), nil); err != nil {
+	tested := map[string]int{}
+	for r := range results {
+		tested[path.Base(path.Dir(r.Location.File))]++
+		if !r.Pass() {
+			t.Errorf("%s: %s.%s failed (%v)", r.Location, r.Package, r.Name, r.Error)
+		}
+	}
+	rules, err := Builtin()
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, id := range rules.Catalog.IDs() {
+		if tested[id] < 2 {
+			t.Errorf("rule %s has %d tests: at least one that passes and one that fails are wanted", id, tested[id])
+		}
+	}
+}
+
+// TestRegoIsFormatted holds every file against `opa fmt`.
+func TestRegoIsFormatted(t *testing.T) {
+	for _, file := range regoFiles(t) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := format.SourceWithOpts(file, source, format.Opts{RegoVersion: ast.RegoV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(want) != string(source) {
+			if os.Getenv("UPDATE") != "" {
+				if err := os.WriteFile(file, want, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			t.Errorf("%s is not formatted: run the test with UPDATE=1", file)
+		}
+	}
+}
+
+func regoFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"lib/*.rego", "rules/*/*.rego"} {
+		found, err := fs.Glob(os.DirFS("."), pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	return files
+}
+
+const metadata = `# METADATA
+# title: A title
+# description: Why it matters.
+# custom:
+#   level: baseline
+#   subject: relation
+#   remedy: What to do.
+`
+
+// TestLoadRefuses shows that a rule which could never find anything doesn't
+// load.
+func TestLoadRefuses(t *testing.T) {
+	head := metadata + "package stsguard.rules[\"x\"]\n\n"
+	for name, tc := range map[string]struct{ rule, want string }{
+		"a misspelt fact": {
+			head + `findings contains {"object": input.statefulSet.ref, "msg": "m"} if input.statefulSet.serviceNam == ""`,
+			"undefined ref: input.statefulSet.serviceNam",
+		},
+		"a misspelt fact deep down": {
+			head + `findings contains {"object": p.nam, "msg": "m"} if some p in input.governing.ports`,
+			"undefined ref",
+		},
+		"a fact of another subject": {
+			head + `findings contains {"object": input.service.ref, "msg": "m"}`,
+			"undefined ref: input.service.ref",
+		},
+		"a misspelt head": {
+			head + "findings contains {} if false\nfinding contains {\"object\": \"x\", \"msg\": \"m\"}",
+			"finding is not a head that stsguard reads",
+		},
+		"no findings":       {head + "_x := 1", "has no findings"},
+		"another package":   {metadata + "package stsguard.rule.x\n\nfindings contains {} if false", "a rule's package is"},
+		"another folder":    {metadata + "package stsguard.rules[\"y\"]\n\nfindings contains {} if false", "its folder must bear its id"},
+		"no METADATA":       {"package stsguard.rules[\"x\"]\n\nfindings contains {} if false", "METADATA before the package is missing"},
+		"no remedy":         {strings.Replace(head, "remedy", "remdy", 1) + "findings contains {} if false", "custom.remdy is not known"},
+		"an unknown level":  {strings.Replace(head, "baseline", "base", 1) + "findings contains {} if false", "custom.level is missing or not valid"},
+		"an unknown rule":   {strings.Replace(head, "#   level", "#   yields_to: z\n#   level", 1) + "findings contains {} if false", "yields_to names no rule: z"},
+		"an unused import":  {head + "import data.stsguard.lib\n\nfindings contains {} if false", "import"},
+		"an unsafe default": {strings.Replace(head, "#   level", "#   parameters: {p: {description: d, default: 1.5}}\n#   level", 1) + "findings contains {} if false", "unsupported type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Load(fstest.MapFS{"rules/x/rule.rego": {Data: []byte(tc.rule + "\n")}})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error = %v\nwant %s", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestBrokenFindingIsAnError shows that half a finding or a failing builtin is
+// no silent pass.
+func TestBrokenFindingIsAnError(t *testing.T) {
+	for name, tc := range map[string]struct{ body, want string }{
+		"no message":        {`{"object": input.statefulSet.ref}`, "finding has no object or no msg"},
+		"an unknown field":  {`{"object": "x", "msg": "m", "level": "strict"}`, `unknown field "level"`},
+		"a failing builtin": {`{"object": "x", "msg": "m"} if to_number(input.statefulSet.name) == 1`, "to_number"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules, err := Load(fstest.MapFS{"rules/x/rule.rego": {Data: []byte(metadata + "package stsguard.rules[\"x\"]\n\nfindings contains " + tc.body + "\n")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			engine, err := rules.Engine(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("findings = %v, error = %v, want %s", findings, err, tc.want)
+			}
+		})
+	}
+}
+
+// TestFactsAreTotal holds what Go builds against the published schema, for
+// objects that have everything and for those that have nothing.
+func TestFactsAreTotal(t *testing.T) {
+	schemas, err := schemaSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &inventory.Service{
+		Meta:       inventory.Meta{Namespace: "a", Name: "b", Annotations: map[string]string{"stsguard.dev/x": "y"}},
+		ClusterIPs: []string{"None"}, Selector: map[string]string{"a": "b"}, ExternalIPs: []string{"192.0.2.1"},
+		Ports: []inventory.ServicePort{{Port: 1, TargetPort: "1"}},
+	}
+	set := &inventory.StatefulSet{
+		Meta: service.Meta, Labels: service.Selector, Selector: service.Selector, PodLabels: service.Selector,
+		Ports: []inventory.ContainerPort{{Port: 1}},
+	}
+	services, sets := []*inventory.Service{service}, []*inventory.StatefulSet{set}
+	for subject, inputs := range map[Subject][]*ast.Term{
+		Relation: {
+			relationTerm(&inventory.Relation{StatefulSet: &inventory.StatefulSet{}}),
+			relationTerm(&inventory.Relation{
+				StatefulSet: set, Governing: service, Candidates: services, NearMisses: services,
+				Elsewhere: []string{"x"}, Services: services, Siblings: sets, Workloads: []*inventory.Workload{{Kind: "Deployment"}},
+			}),
+		},
+		OneService: {
+			governanceTerm(&inventory.Governance{Service: &inventory.Service{}}),
+			governanceTerm(&inventory.Governance{Service: service, StatefulSets: sets}),
+		},
+		Change: {
+			changeTerm(&inventory.Change{ServiceBefore: service, StatefulSets: sets}),
+			changeTerm(&inventory.Change{ServiceAfter: &inventory.Service{}}),
+			changeTerm(&inventory.Change{StatefulSetBefore: set, StatefulSetAfter: set}),
+		},
+	} {
+		schema, err := ast.InterfaceToValue(schemas.Get(ast.SchemaRootRef.Append(ast.StringTerm(string(subject)))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, in := range inputs {
+			if err := matchSchema(in, ast.NewTerm(schema)); err != nil {
+				t.Errorf("%s %d: %v", subject, i, err)
+			}
+		}
+	}
+}
+
+func matchSchema(document, schema *ast.Term) error {
+	var mismatch error
+	match := topdown.GetBuiltin(ast.JSONMatchSchema.Name)
+	err := match(topdown.BuiltinContext{Context: context.Background()}, []*ast.Term{document, schema}, func(answer *ast.Term) error {
+		if pair := answer.Value.(*ast.Array); !pair.Elem(0).Equal(ast.BooleanTerm(true)) {
+			mismatch = fmt.Errorf("%s", pair.Elem(1))
+		}
+		return nil
+	})
+	return errors.Join(err, mismatch)
+}
+
+func TestAlone(t *testing.T) {
+	rules, err := Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules.Catalog {
+		want := r.ID == "service-name-missing" || r.ID == "name-too-long" || r.ID == "service-invalid"
+		if r.Alone != want {
+			t.Errorf("%s: Alone = %v", r.ID, r.Alone)
+		}
 	}
 }
