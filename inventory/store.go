@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"maps"
 	"slices"
 	"sync"
 )
@@ -157,6 +158,32 @@ func (s *Store) Namespaces() []string {
 		out = append(out, name)
 	}
 	return out
+}
+
+// KnownNamespaces are all Namespaces, whether or not they hold anything.
+func (s *Store) KnownNamespaces() []*Namespace {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.namespaces))
+}
+
+// Count is how many objects of each kind there are.
+type Count struct{ Services, StatefulSets, Namespaces int }
+
+// Count counts the objects.
+func (s *Store) Count() Count {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := Count{Namespaces: len(s.namespaces)}
+	for _, sp := range s.spaces {
+		for _, list := range sp.services {
+			c.Services += len(list)
+		}
+		for _, list := range sp.sets {
+			c.StatefulSets += len(list)
+		}
+	}
+	return c
 }
 
 func (s *Store) Services(namespace string) []*Service {

@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// Live reads the cluster itself. Every read names no resource version, which
+// asks for the newest state.
+type Live struct {
+	clients *Clients
+}
+
+// NewLive reads through these clients.
+func NewLive(clients *Clients) *Live { return &Live{clients: clients} }
+
+// Read returns a namespace with all its Services and StatefulSets. A namespace
+// that isn't there has no labels; every other failure is an error.
+func (l *Live) Read(ctx context.Context, namespace string) (inventory.Reader, error) {
+	out := &inventory.Store{}
+	ns, err := l.clients.core.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		out.PutNamespace(inventory.FromNamespace(ns))
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("get namespace %s: %w", namespace, err)
+	}
+	services, err := l.clients.core.Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list services in namespace %s: %w", namespace, err)
+	}
+	for i := range services.Items {
+		out.PutService(inventory.FromService(&services.Items[i]))
+	}
+	sets, err := l.clients.apps.StatefulSets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list statefulsets in namespace %s: %w", namespace, err)
+	}
+	for i := range sets.Items {
+		out.PutStatefulSet(inventory.FromStatefulSet(&sets.Items[i]))
+	}
+	return out, nil
+}
+
+// PodsRun says whether there are pods that the StatefulSet would take over:
+// they bear its name and an ordinal, have not ended, and no one else manages
+// them.
+func (l *Live) PodsRun(ctx context.Context, set *inventory.StatefulSet) (bool, error) {
+	selector := set.Selector
+	if len(selector) == 0 {
+		selector = set.PodLabels
+	}
+	if len(selector) == 0 {
+		return false, nil
+	}
+	pods, err := l.clients.core.Pods(set.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.SelectorFromSet(selector).String(),
+	})
+	if err != nil {
+		return false, fmt.Errorf("list pods in namespace %s: %w", set.Namespace, err)
+	}
+	for i := range pods.Items {
+		if wouldAdopt(set, &pods.Items[i]) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func wouldAdopt(set *inventory.StatefulSet, pod *corev1.Pod) bool {
+	ordinal, ok := strings.CutPrefix(pod.Name, set.Name+"-")
+	if !ok {
+		return false
+	}
+	if n, err := strconv.ParseInt(ordinal, 10, 32); err != nil || n < 0 || strconv.FormatInt(n, 10) != ordinal {
+		return false
+	}
+	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	owner := metav1.GetControllerOf(pod)
+	return owner == nil || owner.Kind == string(inventory.KindStatefulSet) && owner.Name == set.Name
+}
