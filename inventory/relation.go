@@ -16,7 +16,7 @@ type Relation struct {
 	// Governing is the Service that serviceName names, nil if there is none.
 	Governing *Service
 	// Candidates are all Services of that name at the same distance, the
-	// governing one first. A cluster never has more than one.
+	// governing one always first. A cluster never has more than one.
 	Candidates []*Service
 	// NearMisses are Services that may have been meant, the likeliest first.
 	// They are looked for only when there is no governing Service.

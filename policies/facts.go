@@ -11,10 +11,15 @@ import (
 // value, so that no reference in a rule can be undefined.
 
 func relationTerm(r *inventory.Relation) *ast.Term {
+	governing, candidates := noService, ast.InternedEmptyArray
+	if len(r.Candidates) > 0 {
+		candidates = servicesTerm(r.Candidates, r.StatefulSet)
+		governing = candidates.Value.(*ast.Array).Elem(0)
+	}
 	return object(
 		item("statefulSet", statefulSetTerm(r.StatefulSet)),
-		item("governing", governingTerm(r)),
-		item("candidates", servicesTerm(r.Candidates, r.StatefulSet)),
+		item("governing", governing),
+		item("candidates", candidates),
 		item("nearMisses", servicesTerm(r.NearMisses, r.StatefulSet)),
 		item("elsewhere", list(r.Elsewhere, text)),
 		item("services", servicesTerm(r.Services, r.StatefulSet)),
@@ -27,13 +32,6 @@ func relationTerm(r *inventory.Relation) *ast.Term {
 			)
 		})),
 	)
-}
-
-func governingTerm(r *inventory.Relation) *ast.Term {
-	if r.Governing == nil {
-		return noService
-	}
-	return serviceTerm(r.Governing, []*inventory.StatefulSet{r.StatefulSet})
 }
 
 func governanceTerm(g *inventory.Governance) *ast.Term {
