@@ -53,6 +53,11 @@ func (a *Admission) Denied() bool {
 	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode == config.Enforce })
 }
 
+// speaks says whether the user hears of some finding.
+func (a *Admission) speaks() bool {
+	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode.AtLeast(config.Warn) })
+}
+
 // The users whose requests clean up. To hold them up would leave namespaces
 // stuck.
 var cleaners = []string{
@@ -77,20 +82,24 @@ func (j *Judge) LeavesAlone(req *Request, cache inventory.Reader) bool {
 	return ns != nil && ns.Terminating
 }
 
-// Admit judges a request against what the cache knows. A denial is never given
-// on the cache's word: everything is read live and judged again first. An error
-// means that it could not be judged, which is neither yes nor no.
+// Admit judges a request against what the cache knows. Nothing is said on the
+// cache's word alone: before a denial or a warning everything is read live and
+// judged again. An error means that it could not be judged, which is neither
+// yes nor no; what only warns is worth no error.
 func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Admission, error) {
 	if j.LeavesAlone(req, cache) {
 		return &Admission{}, nil
 	}
 	a, err := j.admit(ctx, req, cache, cache)
-	if err != nil || !a.Denied() {
+	if err != nil || !a.speaks() {
 		return a, err
 	}
 	fresh, err := live.Read(ctx, req.Namespace)
-	if err != nil {
+	switch {
+	case err != nil && a.Denied():
 		return nil, fmt.Errorf("read namespace %q before denying: %w", req.Namespace, err)
+	case err != nil:
+		return a, nil
 	}
 	if j.LeavesAlone(req, fresh) {
 		return &Admission{}, nil

@@ -344,7 +344,13 @@ func TestAdmitReadsLiveBeforeItDenies(t *testing.T) {
 	if a, err = judge(t).Admit(t.Context(), create(set()), stale, relabelled); err != nil || a.Denied() {
 		t.Errorf("denied on a stale namespace: %v %v", said(a), err)
 	}
+	if a, err = judge(t).Admit(t.Context(), create(set()), cluster(labelled("enforce", "none")), fresh); err != nil || said(a) != "" {
+		t.Errorf("warned on the cache's word: %v %v", said(a), err)
+	}
 	fresh.fail = errors.New("connection refused")
+	if a, err = judge(t).Admit(t.Context(), create(set()), relabelled, fresh); err != nil || said(a) != "warn service-not-found" {
+		t.Errorf("a warning became %q, %v", said(a), err)
+	}
 	if a, err = judge(t).Admit(t.Context(), create(set()), stale, fresh); err == nil {
 		t.Errorf("a failed live read gave %q, not an error", said(a))
 	}

@@ -28,7 +28,12 @@ func Explain(f *policies.Finding) string {
 
 // Line says in one line what is wrong and what to do.
 func Line(f *policies.Finding) string {
-	return fmt.Sprintf("[%s] %s. %s", f.Rule.ID, f.Headline(), f.Advice())
+	advice := f.Advice()
+	if f.Fix != nil && f.Fix.Create != nil {
+		// Its title announces the object, for which a line has no room.
+		advice = f.Rule.Remedy
+	}
+	return fmt.Sprintf("[%s] %s. %s", f.Rule.ID, f.Headline(), advice)
 }
 
 // Manifest renders an object as YAML.

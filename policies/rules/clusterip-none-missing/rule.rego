@@ -24,7 +24,7 @@ findings contains object.union(
 	{
 		"object": input.service.ref,
 		"path": "/spec/clusterIP",
-		"msg": $"Service \"{input.service.name}\" does not say clusterIP: None, but {_meant}",
+		"msg": concat("\n", array.concat([$"Service \"{input.service.name}\" does not say clusterIP: None, but {_meant}"], _hints)),
 	},
 	_fix,
 ) if {
@@ -41,6 +41,8 @@ _meant := $"StatefulSet \"{input.statefulSets[0].name}\" is governed by it" if {
 	some suffix in data.parameters["clusterip-none-missing"].nameSuffixes
 	endswith(input.service.name, suffix)
 }
+
+_hints := [$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.service))]
 
 default _fix := {}
 

@@ -11,10 +11,9 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Make the Service's selector a part of the pod labels. To change both in a
-#     running cluster, apply the pod labels first, by themselves, and the selector
-#     after the rollout; or set the annotation "stsguard.dev/ignore" to
-#     "selector-mismatch" on the Service meanwhile.
+#     Make the Service's selector a part of the pod labels. To change both where
+#     they run, apply the pod labels first, by themselves, or annotate the Service
+#     with stsguard.dev/ignore: selector-mismatch meanwhile.
 #   parameters:
 #     runtimeLabels:
 #       description: labels that something adds to running pods and that no template holds

@@ -10,8 +10,8 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Replace the ExternalName with a headless Service (type ClusterIP,
-#     clusterIP: None) that selects the pods, or name another one in serviceName.
+#     Replace it with a headless Service (clusterIP: None) that selects the pods,
+#     or name one in serviceName.
 package stsguard.rules["service-external-name"]
 
 findings contains {

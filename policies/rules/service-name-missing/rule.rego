@@ -10,8 +10,8 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Set spec.serviceName to a headless Service (clusterIP: None) that selects
-#     the pods. It can't be changed once the StatefulSet exists.
+#     Name a headless Service (clusterIP: None) that selects the pods. serviceName
+#     can't be changed once the StatefulSet exists.
 package stsguard.rules["service-name-missing"]
 
 findings contains {

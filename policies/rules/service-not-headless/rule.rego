@@ -12,9 +12,8 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Give the governing Service clusterIP: None, and serve clients with a second
-#     Service. The cluster IP of an existing Service can't be changed: create a
-#     headless one under another name and name that in serviceName.
+#     Name a headless Service (clusterIP: None) in serviceName, and serve clients
+#     with a second one. Neither field can be changed later.
 #   parameters:
 #     allowSingleReplica:
 #       description: pass StatefulSets of at most one replica, whose pod has no peers
