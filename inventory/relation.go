@@ -33,7 +33,8 @@ type Relation struct {
 
 // Relate resolves the relation of one StatefulSet. The governing Service is
 // the nearest one of its name; all else counts only if it stands in the
-// StatefulSet's own file, its directory or a parent of it.
+// StatefulSet's own file, its directory or a parent of it, and of other
+// Services, too, only the nearest of each name.
 func Relate(r Reader, set *StatefulSet) *Relation {
 	rel := &Relation{StatefulSet: set}
 	if set.ServiceName != "" {
@@ -45,7 +46,7 @@ func Relate(r Reader, set *StatefulSet) *Relation {
 		rel.NearMisses = nearMisses(r, set)
 	}
 	for _, s := range r.ServicesSelecting(set) {
-		if s != rel.Governing && !slices.Contains(rel.Candidates, s) && visible(&set.Meta, &s.Meta) {
+		if s.Name != set.ServiceName && visible(&set.Meta, &s.Meta) && isNearest(r, set, s) {
 			rel.Services = append(rel.Services, s)
 		}
 	}
@@ -154,6 +155,13 @@ func nearest(set *StatefulSet, services []*Service) []*Service {
 	return services
 }
 
+// isNearest says whether no other Service of its name stands nearer to the set.
+// Manifests that hold one world several times over, each in a file of its own,
+// then don't get into each other's way.
+func isNearest(r Reader, set *StatefulSet, s *Service) bool {
+	return s.Place == nil || slices.Contains(nearest(set, r.ServicesNamed(s.Namespace, s.Name)), s)
+}
+
 // same says whether both are the same object of one world.
 func (m *Meta) same(other *Meta) bool {
 	return m.Namespace == other.Namespace && m.Name == other.Name && m.Place == other.Place
@@ -165,27 +173,29 @@ const most = 3
 // nearMisses looks for Services that the author may have meant: headless ones
 // that select the pods, or those with nearly the same name.
 func nearMisses(r Reader, set *StatefulSet) []*Service {
-	score := func(s *Service) int {
-		n := 0
-		if s.Headless() && s.Selects(set) {
-			n += 4
+	scores := map[*Service]int{}
+	for _, s := range r.ServicesSelecting(set) {
+		if s.Headless() {
+			scores[s] = 5
 		}
-		if similar(s.Name, set.ServiceName) {
-			n += 2
+	}
+	for _, s := range r.Services(set.Namespace) {
+		if !similar(s.Name, set.ServiceName) {
+			continue
 		}
-		if n > 0 && s.Selects(set) {
-			n++
+		scores[s] += 2
+		if scores[s] == 2 && s.Selects(set) {
+			scores[s]++
 		}
-		return n
 	}
 	var out []*Service
-	for _, s := range r.Services(set.Namespace) {
-		if s.Type != "ExternalName" && visible(&set.Meta, &s.Meta) && score(s) > 0 {
+	for s := range scores {
+		if s.Type != "ExternalName" && visible(&set.Meta, &s.Meta) {
 			out = append(out, s)
 		}
 	}
 	sortByName(out)
-	slices.SortStableFunc(out, func(a, b *Service) int { return score(b) - score(a) })
+	slices.SortStableFunc(out, func(a, b *Service) int { return scores[b] - scores[a] })
 	return out[:min(most, len(out))]
 }
 

@@ -1,0 +1,414 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	gojson "encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	goyaml "go.yaml.in/yaml/v2"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// document is one YAML document or JSON value.
+type document struct {
+	file *file
+	data []byte
+	// line and column are where data begins in the file.
+	line, column int
+	json         bool
+	plain        bool // see looked
+
+	objects []*object
+	errors  []Error
+
+	parse sync.Once
+	parsed
+}
+
+// object is one Service, StatefulSet or other workload.
+type object struct {
+	document   *document
+	pointer    string // its place in the document
+	apiVersion string
+	service    *inventory.Service
+	set        *inventory.StatefulSet
+	workload   *inventory.Workload
+}
+
+const (
+	// maxExpanded is how large a document may become when the aliases in it
+	// are written out. What the API server takes is smaller.
+	maxExpanded = 16 << 20
+	// maxDepth is how deep it may become by that; without aliases, the parser
+	// allows the same.
+	maxDepth = 10_000
+	// maxNesting is how deep Lists may stand within each other.
+	maxNesting = 16
+	// maxErrors is how many errors are told of one object or document.
+	maxErrors = 10
+)
+
+// apiVersions are those whose Services and StatefulSets count; the first of
+// each is the one to use.
+var apiVersions = map[string][]string{
+	string(inventory.KindService):     {"v1"},
+	string(inventory.KindStatefulSet): {"apps/v1", "apps/v1beta2", "apps/v1beta1"},
+}
+
+// workloads are the kinds of what else makes pods, with where their labels
+// stand. What versions of an API they have makes no difference.
+var workloads = map[string]struct {
+	groups []string
+	labels []string
+}{
+	"Pod":                   {[]string{""}, []string{"metadata", "labels"}},
+	"ReplicationController": {[]string{""}, []string{"spec", "template", "metadata", "labels"}},
+	"Deployment":            {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
+	"DaemonSet":             {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
+	"ReplicaSet":            {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
+	"Job":                   {[]string{"batch"}, []string{"spec", "template", "metadata", "labels"}},
+	"CronJob":               {[]string{"batch"}, []string{"spec", "jobTemplate", "spec", "template", "metadata", "labels"}},
+}
+
+// wanted says whether a document of the kind may hold an object that counts.
+func wanted(kind string) bool {
+	return apiVersions[kind] != nil || workloads[kind].groups != nil || isList(kind)
+}
+
+func isList(kind string) bool { return strings.HasSuffix(kind, "List") }
+
+func (d *document) decode() {
+	data, ok := d.data, true
+	if d.json {
+		data = d.withoutDuplicates()
+	} else if data, ok = d.toJSON(); !ok {
+		return
+	} else if !d.plain {
+		d.checkTrailing()
+	}
+	d.decodeObject(data, "", "", "", 0)
+}
+
+// withoutDuplicates complains about keys given twice in JSON, and leaves the
+// last of each, which is what counts.
+func (d *document) withoutDuplicates() []byte {
+	var value any
+	strict, err := json.UnmarshalStrict(d.data, &value, json.DisallowDuplicateFields)
+	if err != nil || len(strict) == 0 {
+		return d.data
+	}
+	d.failAll(d.tree().duplicates(maxErrors))
+	data, err := gojson.Marshal(value)
+	if err != nil {
+		return d.data
+	}
+	return data
+}
+
+// toJSON converts YAML with kubectl's values: of a key given twice, which is
+// an error, the last. It says false, having told why, if that can't be done.
+func (d *document) toJSON() ([]byte, bool) {
+	if hasName(d.data, '*') && hasName(d.data, '&') {
+		if _, err := convert(d.data, expand); err != nil {
+			d.failYAML(err)
+			return nil, false
+		}
+	}
+	data, err := convert(d.data, yaml.YAMLToJSONStrict)
+	if err == nil {
+		return data, true
+	}
+	if strings.Contains(err.Error(), "already set in map") {
+		// A key given in place of a merged one is no duplicate.
+		found := d.tree().duplicates(maxErrors)
+		if len(found) > 0 || bytes.Contains(d.data, []byte("<<")) {
+			d.failAll(found)
+			if data, err = convert(d.data, yaml.YAMLToJSON); err == nil {
+				return data, true
+			}
+		}
+	}
+	d.failYAML(err)
+	return nil, false
+}
+
+// hasName says whether the sign stands before what could be a name, as those
+// of all anchors and aliases do, and much else does too.
+func hasName(data []byte, sign byte) bool {
+	for {
+		i := bytes.IndexByte(data, sign)
+		if i < 0 || i+1 == len(data) {
+			return false
+		}
+		data = data[i+1:]
+		if c := data[0]; isLetter(c) || c >= '0' && c <= '9' || c == '_' || c == '-' {
+			return true
+		}
+	}
+}
+
+// expand refuses YAML that its aliases would make so large or so deep that it
+// exhausts memory or stack. Of the parser's own limit, on the number of nodes,
+// a long text that is repeated knows nothing.
+func expand(data []byte) ([]byte, error) {
+	var value any
+	if err := goyaml.Unmarshal(data, &value); err != nil {
+		return nil, err
+	}
+	size := 0
+	var measure func(v any, depth int)
+	measure = func(v any, depth int) {
+		size++
+		if depth > maxDepth {
+			size = maxExpanded + 1
+		}
+		if size > maxExpanded {
+			return
+		}
+		switch v := v.(type) {
+		case string:
+			size += len(v)
+		case []any:
+			for _, item := range v {
+				measure(item, depth+1)
+			}
+		case map[any]any:
+			for key, item := range v {
+				measure(key, depth+1)
+				measure(item, depth+1)
+			}
+		}
+	}
+	measure(value, 0)
+	if size > maxExpanded {
+		return nil, fmt.Errorf("aliases expand it to more than %d MiB or %d levels", maxExpanded>>20, maxDepth)
+	}
+	return nil, nil
+}
+
+// convert doesn't let a panic of the YAML library on hostile input out.
+func convert(data []byte, f func([]byte) ([]byte, error)) (out []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			out, err = nil, fmt.Errorf("yaml: parser failed: %v", r)
+		}
+	}()
+	if !bytes.HasSuffix(data, []byte("\n")) {
+		// kubectl's reader ends every line, which a block scalar can tell.
+		data = append(bytes.Clone(data), '\n')
+	}
+	return f(data)
+}
+
+// checkTrailing complains about what follows the document's end without a
+// separator: kubectl drops it without a word.
+func (d *document) checkTrailing() {
+	if t := d.tree(); t.err == nil && t.trailing != nil {
+		d.errors = append(d.errors, d.at(t.trailing.line, t.trailing.column,
+			"the document ends before this line, and kubectl ignores the rest (indent it alike, or put --- before it)"))
+	}
+}
+
+// decodeObject reads one object, and those in it if it is a list. The kind and
+// apiVersion of the list that it is in are its own where it has none.
+func (d *document) decodeObject(data []byte, pointer, apiVersion, kind string, depth int) {
+	var head struct {
+		APIVersion any               `json:"apiVersion"`
+		Kind       any               `json:"kind"`
+		Items      gojson.RawMessage `json:"items"`
+	}
+	if !bytes.HasPrefix(data, []byte("{")) || json.UnmarshalCaseSensitivePreserveInts(data, &head) != nil {
+		return
+	}
+	if k, ok := head.Kind.(string); ok && k != "" {
+		if k != kind {
+			kind, apiVersion = k, ""
+		}
+	} else if head.Kind != nil && head.Kind != "" {
+		return
+	}
+	if v, ok := head.APIVersion.(string); ok && v != "" {
+		apiVersion = v
+	}
+	if isList(kind) {
+		d.decodeItems(head.Items, pointer, apiVersion, strings.TrimSuffix(kind, "List"), depth)
+		return
+	}
+	versions := apiVersions[kind]
+	group, _, grouped := strings.Cut(apiVersion, "/")
+	switch {
+	case workloads[kind].groups != nil:
+		if !grouped {
+			group = ""
+		}
+		if slices.Contains(workloads[kind].groups, group) {
+			d.decodeWorkload(data, pointer, apiVersion, kind)
+		}
+	case versions == nil:
+	case slices.Contains(versions, apiVersion):
+		d.decodeWanted(data, pointer, apiVersion, kind)
+	case apiVersion == "" && head.APIVersion == nil:
+		d.fail(pointer, "apiVersion is missing")
+	case apiVersion == "":
+		d.fail(pointer+"/apiVersion", fmt.Sprintf("apiVersion: must be %s", versions[0]))
+	case !grouped || group == "apps":
+		d.fail(pointer+"/apiVersion", fmt.Sprintf("apiVersion: %s has no %s, %s has", apiVersion, kind, versions[0]))
+	}
+}
+
+func (d *document) decodeItems(data []byte, pointer, apiVersion, kind string, depth int) {
+	if len(data) == 0 {
+		return
+	}
+	if depth == maxNesting {
+		d.fail(pointer, fmt.Sprintf("lists stand more than %d deep in each other", maxNesting))
+		return
+	}
+	if kind == "" {
+		apiVersion = "" // v1 is that of a List, not of its items
+	}
+	var items []gojson.RawMessage
+	if err := json.UnmarshalCaseSensitivePreserveInts(data, &items); err != nil {
+		if kind == "" || wanted(kind) {
+			d.failAll(mistakes(reflect.TypeFor[[]gojson.RawMessage](), data, pointer+"/items"))
+		}
+		return
+	}
+	for i, item := range items {
+		d.decodeObject(item, pointer+"/items/"+strconv.Itoa(i), apiVersion, kind, depth+1)
+	}
+}
+
+func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
+	o := &object{document: d, pointer: pointer, apiVersion: apiVersion}
+	var typed any
+	var meta *metav1.ObjectMeta
+	if kind == string(inventory.KindService) {
+		s := &corev1.Service{}
+		typed, meta = s, &s.ObjectMeta
+	} else {
+		s := &appsv1.StatefulSet{}
+		typed, meta = s, &s.ObjectMeta
+	}
+	if err := json.UnmarshalCaseSensitivePreserveInts(data, typed); err != nil {
+		found := mistakes(reflect.TypeOf(typed), data, pointer)
+		if len(found) == 0 {
+			found = []problem{{pointer: pointer, message: strings.TrimPrefix(err.Error(), "json: ")}}
+		}
+		d.failAll(found)
+		return
+	}
+	if meta.Name == "" {
+		if meta.GenerateName == "" {
+			d.fail(pointer+"/metadata/name", "metadata.name is missing")
+			return
+		}
+		meta.Name = meta.GenerateName
+	}
+	switch t := typed.(type) {
+	case *corev1.Service:
+		o.service = inventory.FromService(t)
+	case *appsv1.StatefulSet:
+		o.set = inventory.FromStatefulSet(t)
+	}
+	d.objects = append(d.objects, o)
+}
+
+// decodeWorkload reads which labels the pods have. Whatever else is wrong with
+// it is not for this program to say.
+func (d *document) decodeWorkload(data []byte, pointer, apiVersion, kind string) {
+	var content map[string]any
+	if json.UnmarshalCaseSensitivePreserveInts(data, &content) != nil {
+		return
+	}
+	labels, _, err := unstructured.NestedStringMap(content, workloads[kind].labels...)
+	if err != nil {
+		return
+	}
+	meta := (&unstructured.Unstructured{Object: content})
+	d.objects = append(d.objects, &object{document: d, pointer: pointer, apiVersion: apiVersion, workload: &inventory.Workload{
+		Meta:      inventory.Meta{Namespace: meta.GetNamespace(), Name: cmp.Or(meta.GetName(), meta.GetGenerateName())},
+		Kind:      inventory.Kind(kind),
+		PodLabels: labels,
+	}})
+}
+
+// problem is an error at a place in a document: at a field, or where line says.
+type problem struct {
+	pointer      string
+	line, column int
+	message      string
+}
+
+func (d *document) failAll(problems []problem) {
+	for i, p := range problems {
+		if i == maxErrors {
+			return
+		}
+		if p.line > 0 {
+			d.errors = append(d.errors, d.at(p.line, p.column, p.message))
+		} else {
+			d.fail(p.pointer, p.message)
+		}
+	}
+}
+
+func (d *document) fail(pointer, message string) {
+	l := d.locate(pointer)
+	d.errors = append(d.errors, Error{File: l.File, Line: l.Line, Column: l.Column, Message: message})
+}
+
+// at is an error at a line and column of the document, not of the file.
+func (d *document) at(line, column int, message string) Error {
+	if d.json && line == 1 {
+		column += d.column - 1
+	}
+	return Error{File: d.file.path, Line: d.line + line - 1, Column: column, Message: message}
+}
+
+// failYAML tells why the document can't be converted. Of the two parsers, the
+// one that the values come from says no column, and sometimes no line.
+func (d *document) failYAML(err error) {
+	line, column, message := 0, 1, strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := v2Line.FindStringSubmatch(message); m != nil {
+		line, _ = strconv.Atoi(m[2])
+		message = m[3]
+	}
+	t := d.tree()
+	if t.err != nil {
+		var l syntaxError
+		if errors.As(t.err, &l) {
+			line, column, message = l.line, l.column, l.message
+		}
+	} else if p := t.unconvertible(); p != nil {
+		d.failAll([]problem{*p})
+		return
+	} else if line == 0 {
+		d.fail("", "not valid YAML: "+message)
+		return
+	}
+	switch text := t.line(max(line, 1)); {
+	case column > 0 && column <= len(text) && text[column-1] == '\t' && len(bytes.TrimLeft(text[:column], " \t")) == 0:
+		message = "a tab can't indent, use spaces"
+	case bytes.Contains(d.data, []byte("{{")):
+		message += " (if this is a template, render it first)"
+	}
+	d.errors = append(d.errors, d.at(max(line, 1), max(column, 1), "not valid YAML: "+message))
+}
+
+var v2Line = regexp.MustCompile(`(?s)^(unmarshal errors:\s*)?line (\d+): (.*)$`)

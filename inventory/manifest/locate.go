@@ -1,0 +1,380 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/stsguard/stsguard/inventory"
+)
+
+// Location is a region of a file, as SARIF has it: it is on one line unless
+// EndLine says otherwise, and EndColumn is one past its last character. Columns
+// count code points. All but File are 0 where there is no place to name.
+type Location struct {
+	File                             string
+	Line, Column, EndLine, EndColumn int
+}
+
+// Locate returns where the field stands that the JSON pointer names, as it is
+// seen from its object. A scalar is located by its value, unless that is empty
+// or a block of text; anything else by its key, an object or list item by its
+// first key. A field that doesn't exist is located by the nearest thing above
+// it that does. An unknown ref has no location.
+func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
+	o := s.objects[ref]
+	if o == nil {
+		return Location{}
+	}
+	return o.document.locate(o.pointer + pointer)
+}
+
+// Position returns where the field stands that the JSON pointer names in one
+// YAML document, by the rules of [Set.Locate]. It is 1, 1 for a document that
+// can't be parsed.
+func Position(data []byte, pointer string) (line, column int) {
+	d := document{file: &file{}, data: data, line: 1, column: 1}
+	l := d.locate(pointer)
+	return l.Line, l.Column
+}
+
+func (d *document) locate(pointer string) Location {
+	t := d.tree()
+	l := Location{File: d.file.path}
+	n := (*node)(nil)
+	if t.root != nil {
+		n = resolve(t.root, pointer)
+	}
+	if n == nil {
+		l.Line, l.Column = d.firstLine(), 1
+		l.EndLine, l.EndColumn = l.Line, 1
+		return l
+	}
+	e := d.at(n.Line, n.Column, "")
+	l.Line, l.Column = e.Line, e.Column
+	l.EndLine, l.EndColumn = l.Line, l.Column+width(n, t.line(n.Line), n.Column)
+	return l
+}
+
+// firstLine is the first one that says something.
+func (d *document) firstLine() int {
+	line := d.line
+	for text := range bytes.Lines(d.data) {
+		text = bytes.TrimSpace(text)
+		if len(text) > 0 && text[0] != '#' && !bytes.HasPrefix(text, []byte(separator)) {
+			return line
+		}
+		line++
+	}
+	return d.line
+}
+
+type node = yaml.Node
+
+// parsed is what is known of a document's text, made when it is asked for: of
+// most documents it never is.
+type parsed struct {
+	root *node // nil if err is set, or the document is empty
+	err  error // a syntaxError, or another that has no place
+	// trailing is where content goes on after the document's end.
+	trailing *mark
+	lines    [][]byte
+}
+
+// line returns a line, numbered from 1.
+func (p *parsed) line(n int) []byte {
+	if n > len(p.lines) {
+		return nil // the parser knows more kinds of line breaks
+	}
+	return p.lines[n-1]
+}
+
+type mark struct{ line, column int }
+
+type syntaxError struct {
+	mark
+	message string
+}
+
+func (e syntaxError) Error() string { return e.message }
+
+func (d *document) tree() *parsed {
+	d.parse.Do(func() {
+		if d.json {
+			s := jsonScanner{data: d.data, line: 1, column: 1}
+			d.parsed.root = s.value()
+		} else {
+			d.parsed = parseYAML(d.data)
+		}
+		d.parsed.lines = bytes.Split(d.data, []byte("\n"))
+	})
+	return &d.parsed
+}
+
+func parseYAML(data []byte) (p parsed) {
+	defer func() {
+		if r := recover(); r != nil {
+			p = parsed{err: fmt.Errorf("parser failed: %v", r)}
+		}
+	}()
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err != nil {
+		return parsed{err: err}
+	}
+	var document, next node
+	var syntax syntaxError
+	if err := placed(loader.Load(&document)); errors.As(err, &syntax) && syntax.message == trailingContent {
+		// What comes before it is a document to kubectl's parser.
+		if end := offset(data, syntax.mark); end > 0 && end < len(data) {
+			p = parseYAML(data[:end])
+			p.trailing = &syntax.mark
+			return p
+		}
+		return parsed{err: err}
+	} else if err != nil && err != io.EOF {
+		return parsed{err: err}
+	}
+	if len(document.Content) == 0 {
+		return parsed{}
+	}
+	p.root = document.Content[0]
+	switch err := placed(loader.Load(&next)); {
+	case err == nil && len(next.Content) > 0:
+		p.trailing = &mark{next.Content[0].Line, next.Content[0].Column}
+	case errors.As(err, &syntax):
+		p.trailing = &syntax.mark
+	}
+	return p
+}
+
+// trailingContent is what the YAML library says of content behind the end of
+// a document that it knows no other error for.
+const trailingContent = "did not find expected <document start>"
+
+// offset turns a mark into a byte offset.
+func offset(data []byte, m mark) int {
+	at := 0
+	for range m.line - 1 {
+		i := bytes.IndexByte(data[at:], '\n')
+		if i < 0 {
+			return len(data)
+		}
+		at += i + 1
+	}
+	for range m.column - 1 {
+		_, size := utf8.DecodeRune(data[at:])
+		at += size
+	}
+	return at
+}
+
+// placed finds the place in an error of the YAML library.
+func placed(err error) error {
+	var one *yaml.LoadError
+	if !errors.As(err, &one) {
+		return err
+	}
+	return syntaxError{mark{one.Mark.Line, one.Mark.Column}, one.Message}
+}
+
+// resolve follows the pointer as far as it leads, and returns the node that
+// shows where that is. It returns nil if the tree has none that does.
+func resolve(root *node, pointer string) *node {
+	value, key := root, (*node)(nil)
+	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		if pointer == "" {
+			break
+		}
+		k, v := child(value, unescape.Replace(token), 0)
+		if v == nil {
+			// Absent: what is above it, and not its value.
+			return shown(key, value, true)
+		}
+		key, value = k, v
+	}
+	return shown(key, value, false)
+}
+
+var (
+	unescape = strings.NewReplacer("~1", "/", "~0", "~")
+	escape   = strings.NewReplacer("~", "~0", "/", "~1")
+)
+
+func shown(key, value *node, absent bool) *node {
+	target := value
+	if value.Kind == yaml.AliasNode {
+		target = value.Alias
+	}
+	scalar := target.Kind == yaml.ScalarNode
+	block := value.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
+	empty := value.Kind == yaml.ScalarNode && value.Value == "" && value.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
+	switch {
+	case key != nil && (absent || !scalar || block || empty):
+		return key
+	case value.Kind == yaml.MappingNode && len(value.Content) > 0:
+		return value.Content[0]
+	}
+	return value
+}
+
+// child looks a key or an index up. Merged keys count, and what merges them
+// can't go round in circles: how often it is followed is limited.
+func child(n *node, token string, merges int) (key, value *node) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch n.Kind {
+	case yaml.SequenceNode:
+		if i, err := strconv.Atoi(token); err == nil && i >= 0 && i < len(n.Content) {
+			return nil, n.Content[i]
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == token && n.Content[i].Kind == yaml.ScalarNode {
+				return n.Content[i], n.Content[i+1]
+			}
+		}
+		for i := 0; i+1 < len(n.Content) && merges < 10; i += 2 {
+			if n.Content[i].Value != "<<" {
+				continue
+			}
+			from := []*node{n.Content[i+1]}
+			if from[0].Kind == yaml.SequenceNode {
+				from = from[0].Content
+			}
+			for _, m := range from {
+				if k, v := child(m, token, merges+1); v != nil {
+					return k, v
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// width counts the code points of the node on its line; at least 1.
+func width(n *node, line []byte, column int) int {
+	text := string(line)
+	for range column - 1 {
+		_, size := utf8.DecodeRuneInString(text)
+		text = text[size:]
+	}
+	text = strings.TrimRight(text, " \t\r\n")
+	switch {
+	case n.Style&yaml.DoubleQuotedStyle != 0 && strings.HasPrefix(text, `"`):
+		for i := 1; i < len(text); i++ {
+			if text[i] == '\\' {
+				i++
+			} else if text[i] == '"' {
+				text = text[:i+1]
+			}
+		}
+	case n.Style&yaml.SingleQuotedStyle != 0 && strings.HasPrefix(text, "'"):
+		for i := 1; i < len(text); i++ {
+			if strings.HasPrefix(text[i:], "''") {
+				i++
+			} else if text[i] == '\'' {
+				text = text[:i+1]
+			}
+		}
+	case n.Kind == yaml.AliasNode && strings.HasPrefix(text, "*"+n.Value):
+		text = text[:1+len(n.Value)]
+	case n.Kind == yaml.ScalarNode && strings.HasPrefix(text, n.Value):
+		text = n.Value
+	case n.Kind != yaml.ScalarNode:
+		text = text[:min(1, len(text))]
+	case n.Value != "" && strings.Contains(text, " "+n.Value):
+		// It has an anchor or a tag before it.
+		text = text[:strings.Index(text, " "+n.Value)+1+len(n.Value)]
+	default:
+		// It goes on below.
+		text, _, _ = strings.Cut(text, " #")
+		text = strings.TrimRight(text, " \t")
+	}
+	return max(1, utf8.RuneCountInString(text))
+}
+
+// duplicates finds the keys that a mapping has twice, up to some number.
+func (p *parsed) duplicates(most int) []problem {
+	var found []problem
+	visit(p.root, "", func(n *node, pointer string) {
+		if n.Kind != yaml.MappingNode {
+			return
+		}
+		first := make(map[string]*node, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content) && len(found) < most; i += 2 {
+			key := n.Content[i]
+			if key.Kind != yaml.ScalarNode {
+				continue
+			}
+			if before := first[key.Value]; before != nil {
+				found = append(found, problem{line: key.Line, column: key.Column,
+					message: display(pointer+"/"+escape.Replace(key.Value)) + ": the key is given twice, the last one counts"})
+				continue
+			}
+			first[key.Value] = key
+		}
+	})
+	return found
+}
+
+// unconvertible finds what YAML has and JSON hasn't.
+func (p *parsed) unconvertible() *problem {
+	var found *problem
+	visit(p.root, "", func(n *node, pointer string) {
+		if found != nil {
+			return
+		}
+		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" {
+			if v := strings.ToLower(strings.TrimLeft(n.Value, "+-")); v == ".inf" || v == ".nan" {
+				found = &problem{line: n.Line, column: n.Column, message: display(pointer) + ": must be a finite number"}
+			}
+		}
+		for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+			if k := n.Content[i]; k.Kind != yaml.ScalarNode || k.ShortTag() == "!!null" {
+				found = &problem{line: k.Line, column: k.Column, message: strings.TrimPrefix(display(pointer)+": ", ": ") + "a key must be a string (put it in quotes)"}
+				return
+			}
+		}
+	})
+	return found
+}
+
+// visit calls f for a node and all below it, but not through aliases.
+func visit(n *node, pointer string, f func(n *node, pointer string)) {
+	if n == nil {
+		return
+	}
+	f(n, pointer)
+	for i, c := range n.Content {
+		switch {
+		case n.Kind == yaml.SequenceNode:
+			visit(c, pointer+"/"+strconv.Itoa(i), f)
+		case n.Kind == yaml.MappingNode && i%2 == 1:
+			visit(c, pointer+"/"+escape.Replace(n.Content[i-1].Value), f)
+		}
+	}
+}
+
+// display turns a JSON pointer into what a person would write.
+func display(pointer string) string {
+	var b strings.Builder
+	for token := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		token = unescape.Replace(token)
+		switch {
+		case token != "" && strings.Trim(token, "0123456789") == "", strings.ContainsAny(token, "./ "):
+			b.WriteString("[" + token + "]")
+		case b.Len() > 0:
+			b.WriteString("." + token)
+		default:
+			b.WriteString(token)
+		}
+	}
+	return b.String()
+}
