@@ -196,25 +196,33 @@ func Parse(name string, data []byte, catalog policies.Catalog) (*Configuration, 
 	if err := yaml.Unmarshal(data, &root); err != nil {
 		return nil, plain(name, err)
 	}
-	var problems []error
-	for _, p := range c.problems(catalog) {
-		problems = append(problems, fmt.Errorf("%s:%d: %s", name, line(&root, p.path), p.message))
+	problems := c.problems(catalog)
+	for i := range problems {
+		problems[i].line = line(&root, problems[i].path)
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	slices.SortFunc(problems, func(a, b problem) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.message, b.message))
+	})
+	var errs []error
+	for _, p := range problems {
+		errs = append(errs, fmt.Errorf("%s:%d: %s", name, p.line, p.message))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return c, nil
 }
 
 type problem struct {
 	path    []string
+	line    int
 	message string
 }
 
 // problems says what is wrong beyond the file's form.
 func (c *Configuration) problems(catalog policies.Catalog) []problem {
 	var out []problem
-	add := func(message string, path ...string) { out = append(out, problem{path, message}) }
+	add := func(message string, path ...string) { out = append(out, problem{path: path, message: message}) }
 	if c.APIVersion != APIVersion {
 		add(fmt.Sprintf("apiVersion must be %s, not %q", APIVersion, c.APIVersion), "apiVersion")
 	}
@@ -261,7 +269,6 @@ func (c *Configuration) problems(catalog policies.Catalog) []problem {
 			add(fmt.Sprintf("%s.mode must be none, audit, warn or enforce, not %q", key, m), key, "mode")
 		}
 	}
-	slices.SortFunc(out, func(a, b problem) int { return slices.Compare(a.path, b.path) })
 	return out
 }
 

@@ -27,6 +27,8 @@ type Decision struct {
 	Skipped bool
 	// Reason says why it is skipped, or why it is milder than its rule.
 	Reason string
+	// RepeatedBy is the rule that says the same, for which it is skipped.
+	RepeatedBy string
 }
 
 // Judge applies one configuration to what the rules find. It is safe for
@@ -185,7 +187,7 @@ func (j *Judge) unknownIgnores(m *inventory.Meta) []string {
 	var out []string
 	for _, id := range ignored(m) {
 		if j.engine.Catalog.Rule(id) == nil {
-			out = append(out, fmt.Sprintf("the annotation %s names %q, which is no rule", annotationIgnore, id))
+			out = append(out, fmt.Sprintf("the annotation %s of %s names %q, which is not a rule", annotationIgnore, m.Name, id))
 		}
 	}
 	return out
@@ -251,34 +253,62 @@ func (j *Judge) decide(in judgement, l levels) []Decision {
 // settle lets go of findings that follow one which is not there, or say again
 // what another one says.
 func settle(all []Decision) []Decision {
-	active := func(match func(*Decision) bool) bool {
-		return slices.ContainsFunc(all, func(d Decision) bool {
-			return !d.Skipped && d.Mode != config.Off && match(&d)
-		})
+	type about struct {
+		what string
+		ref  inventory.Ref
 	}
-	var out []Decision
-	for _, d := range all {
-		if c := d.Rule.Follows; c != "" && !active(func(o *Decision) bool {
-			return o.Rule.Concern == c && o.StatefulSet == d.StatefulSet
-		}) {
+	concerns, rules := map[about]bool{}, map[about]bool{}
+	for i := range all {
+		d := &all[i]
+		if d.Skipped || d.Mode == config.Off {
 			continue
 		}
-		if id := d.Rule.YieldsTo; id != "" && active(func(o *Decision) bool {
-			return o.Rule.ID == id && slices.Contains(o.Related, d.Object)
-		}) {
-			d.Skipped, d.Reason = true, id+" says it already"
+		concerns[about{d.Rule.Concern, d.StatefulSet}] = true
+		for _, ref := range d.Related {
+			rules[about{d.Rule.ID, ref}] = true
+		}
+	}
+	out := all[:0]
+	for _, d := range all {
+		if d.Rule.Follows != "" && !concerns[about{d.Rule.Follows, d.StatefulSet}] {
+			continue
+		}
+		if id := d.Rule.YieldsTo; id != "" && rules[about{id, d.Object}] {
+			d.Skipped, d.Reason, d.RepeatedBy = true, id+" says it already", id
 		}
 		out = append(out, d)
 	}
 	return out
 }
 
+// Report is what there is to say of a whole world.
+type Report struct {
+	// Decisions are sorted by object.
+	Decisions []Decision
+	// Notes are warnings about annotations.
+	Notes []string
+	// Errors are what could not be judged; all else was.
+	Errors []error
+}
+
 // Report judges everything in the world, for lint: what fails is at the level
 // enforce, what shows at the level show. Advice counts as any other level
-// there. The decisions are sorted by object.
-func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) ([]Decision, error) {
+// there.
+func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) *Report {
+	out := &Report{}
 	l := levels{enforce: enforce, warn: show, audit: config.None}
-	var all []Decision
+	keep := func(m *inventory.Meta, in judgement, err error) {
+		if err != nil {
+			out.Errors = append(out.Errors, err)
+			return
+		}
+		out.Notes = append(out.Notes, j.unknownIgnores(m)...)
+		decided := j.decide(in, l)
+		if m.Controller != "" {
+			soften(decided, j.config.Controllers.Mode, m.Controller+" manages it")
+		}
+		out.Decisions = append(out.Decisions, decided...)
+	}
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
 	for _, ns := range namespaces {
@@ -286,41 +316,27 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 			continue
 		}
 		for _, set := range r.StatefulSets(ns) {
-			if set.Deleting {
-				continue
+			if !set.Deleting {
+				rel := inventory.Relate(r, set)
+				rel.Elsewhere = inventory.Elsewhere(r, set)
+				in, err := j.relation(ctx, rel)
+				keep(&set.Meta, in, err)
 			}
-			rel := inventory.Relate(r, set)
-			rel.Elsewhere = inventory.Elsewhere(r, set)
-			in, err := j.relation(ctx, rel)
-			if err != nil {
-				return nil, err
-			}
-			decided := j.decide(in, l)
-			if set.Controller != "" {
-				soften(decided, j.config.Controllers.Mode, set.Controller+" manages it")
-			}
-			all = append(all, decided...)
 		}
 		for _, s := range r.Services(ns) {
-			if s.Deleting {
-				continue
+			if !s.Deleting {
+				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)})
+				keep(&s.Meta, in, err)
 			}
-			in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)})
-			if err != nil {
-				return nil, err
-			}
-			decided := j.decide(in, l)
-			if s.Controller != "" {
-				soften(decided, j.config.Controllers.Mode, s.Controller+" manages it")
-			}
-			all = append(all, decided...)
 		}
 	}
-	all = slices.DeleteFunc(settle(all), func(d Decision) bool { return d.Mode == config.Off })
-	slices.SortStableFunc(all, func(a, b Decision) int {
-		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Rule.ID, b.Rule.ID))
+	out.Decisions = slices.DeleteFunc(settle(out.Decisions), func(d Decision) bool { return d.Mode == config.Off })
+	slices.SortStableFunc(out.Decisions, func(a, b Decision) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Rule.ID, b.Rule.ID), cmp.Compare(a.StatefulSet, b.StatefulSet))
 	})
-	return all, nil
+	slices.Sort(out.Notes)
+	slices.SortFunc(out.Errors, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return out
 }
 
 // soften makes decisions no stronger than most.

@@ -11,7 +11,7 @@
 #   subject: relation
 #   follows: governing
 #   remedy: >-
-#     Mend the StatefulSet's governing Service first. A Service with a cluster IP
+#     Fix the StatefulSet's governing Service first. A Service with a cluster IP
 #     beside a headless one is the right way to serve clients.
 package stsguard.rules["clusterip-exposure"]
 

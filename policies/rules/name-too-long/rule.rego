@@ -1,5 +1,5 @@
 # METADATA
-# title: A StatefulSet's name leaves room for the revision hash
+# title: A StatefulSet's name has at most 52 characters
 # description: >-
 #   Each pod is labelled with the StatefulSet's name and a hash of up to ten
 #   characters, and a label holds 63. With a longer name pods may never be

@@ -11,9 +11,9 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Make the Service's selector a part of the pod labels. To change both where
-#     they run, apply the pod labels first, by themselves, or annotate the Service
-#     with stsguard.dev/ignore: selector-mismatch meanwhile.
+#     Make the Service's selector a part of the pod labels. To change both in a
+#     running cluster, apply the pod labels first, by themselves, or annotate the
+#     Service with stsguard.dev/ignore: selector-mismatch meanwhile.
 #   parameters:
 #     runtimeLabels:
 #       description: labels that something adds to running pods and that no template holds

@@ -1,5 +1,5 @@
 # METADATA
-# title: The governing Service is no ExternalName
+# title: The governing Service is not an ExternalName
 # description: >-
 #   An ExternalName is an alias for a host elsewhere. It has no endpoints, so no
 #   pod of the StatefulSet gets a DNS name.

@@ -15,26 +15,35 @@ package stsguard.rules["service-not-found"]
 
 import data.stsguard.lib
 
-findings contains {
-	"object": input.statefulSet.ref,
-	"path": "/spec/serviceName",
-	"msg": concat("\n", array.concat([_headline], _hints)),
-	"fix": {
-		"title": _title,
-		"safe": false,
-		"inject": false,
-		"create": lib.headless_service(input.statefulSet),
+findings contains object.union(
+	{
+		"object": input.statefulSet.ref,
+		"path": "/spec/serviceName",
+		"msg": concat("\n", array.concat([_headline], _hints)),
 	},
-} if {
+	_fix,
+) if {
 	input.governing.found == false
 	input.statefulSet.serviceName != ""
 }
 
 _headline := $"StatefulSet \"{input.statefulSet.name}\" names Service \"{input.statefulSet.serviceName}\", which does not exist in namespace \"{input.statefulSet.namespace}\""
 
-_title := "Create this headless Service first:" if count(input.nearMisses) == 0
+default _fix := {}
 
-_title := "Correct spec.serviceName, or create this headless Service first:" if count(input.nearMisses) > 0
+# Without pod labels there is nothing that a Service could select.
+_fix := {"fix": {
+	"title": _title,
+	"safe": false,
+	"inject": false,
+	"create": lib.headless_service(input.statefulSet),
+}} if {
+	count(input.statefulSet.podLabels) > 0
+}
+
+_title := "Create this headless Service first." if count(input.nearMisses) == 0
+
+_title := "Correct spec.serviceName, or create this headless Service first." if count(input.nearMisses) > 0
 
 _hints := array.concat(
 	[$"Did you mean \"{near.name}\"? {_description(near)}" | some near in input.nearMisses],

@@ -22,11 +22,14 @@ package stsguard.rules["service-not-headless"]
 
 import data.stsguard.lib
 
-findings contains {
-	"object": input.statefulSet.ref,
-	"path": "/spec/serviceName",
-	"msg": concat("\n", array.concat([_headline], _hints)),
-} if {
+findings contains object.union(
+	{
+		"object": input.statefulSet.ref,
+		"path": "/spec/serviceName",
+		"msg": concat("\n", array.concat([_headline], _hints)),
+	},
+	_fix,
+) if {
 	input.governing.found == true
 	input.governing.headless == false
 	input.governing.type != "ExternalName"
@@ -36,6 +39,18 @@ findings contains {
 _excused if {
 	data.parameters["service-not-headless"].allowSingleReplica == true
 	input.statefulSet.replicas <= 1
+}
+
+default _fix := {}
+
+# The patch itself is that of clusterip-none-missing, on the Service.
+_fix := {"fix": {
+	"title": $"Say clusterIP: None in Service \"{input.governing.name}\", and serve clients with a second Service.",
+	"safe": false,
+	"inject": false,
+}} if {
+	input.governing.undecided == true
+	count(lib.obstacles(input.governing)) == 0
 }
 
 _headline := $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", is not headless: {_address}"

@@ -24,6 +24,7 @@ test_allocated if {
 test_undecided if {
 	found := rule.findings with input as facts.with_fields(facts.relation, {"governing": facts.unset})
 	facts.headlines(found) == {"Service \"nginx\", which governs StatefulSet \"web\", is not headless: it has no clusterIP: None, so it will be given a cluster IP"}
+	{f.fix.title | some f in found} == {"Say clusterIP: None in Service \"nginx\", and serve clients with a second Service."}
 }
 
 test_names_a_headless_one_beside_it if {
