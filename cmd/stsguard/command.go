@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/stsguard/stsguard/report"
+)
+
+// The exit codes. Where several apply, wrong usage beats what could not be
+// judged, and that beats findings.
+const (
+	exitClean = 0
+	// exitFindings: something was found at or above --fail-on.
+	exitFindings = 1
+	// exitUsage: wrong usage or configuration.
+	exitUsage = 2
+	// exitIncomplete: an input could not be read, parsed or judged, or the
+	// output could not be written.
+	exitIncomplete = 3
+)
+
+// Command is the program with all that it takes from its surroundings.
+type Command struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Getenv looks an environment variable up.
+	Getenv func(name string) string
+}
+
+// exit is an error with an exit code. Every other error is wrong usage. There
+// is nothing more to say where err is nil.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+// Main runs the program and returns its exit code. It never panics.
+func (c *Command) Main(ctx context.Context, args []string) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.note("internal error: %v; this is a bug, please report it at https://github.com/stsguard/stsguard/issues", r)
+			code = exitIncomplete
+		}
+	}()
+	root := c.root()
+	root.SetArgs(args)
+	at, err := root.ExecuteContextC(ctx)
+	var e exit
+	switch {
+	case err == nil:
+		return exitClean
+	case errors.As(err, &e):
+		if e.err != nil {
+			c.note("%v", e.err)
+		}
+		return e.code
+	}
+	c.note("%v", err)
+	fmt.Fprintf(c.Stderr, "Run %q for usage.\n", at.CommandPath()+" --help")
+	return exitUsage
+}
+
+func (c *Command) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "stsguard",
+		Short: "Make sure that StatefulSet pods have the DNS names their owners think they have",
+		Long: `stsguard holds every StatefulSet against the headless Service that governs it,
+the one that spec.serviceName names. Kubernetes never checks that this Service
+exists, is headless and selects the pods; without it their DNS names don't
+resolve.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(c.Stderr)
+			return errors.Join(cmd.Help(), exit{code: exitUsage})
+		},
+	}
+	root.SetIn(c.Stdin)
+	root.SetOut(c.Stdout)
+	root.SetErr(c.Stderr)
+	root.AddCommand(c.lint(), c.rules(), c.version())
+	return root
+}
+
+// note tells the user something beside the report.
+func (c *Command) note(format string, args ...any) {
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintf(c.Stderr, "stsguard: %s\n", report.Printable(line))
+		}
+	}
+}
+
+// color says whether the output is for eyes.
+func (c *Command) color() bool {
+	f, ok := c.Stdout.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && c.Getenv("NO_COLOR") == "" && c.Getenv("TERM") != "dumb"
+}
+
+// choice is a flag that takes one of a few values.
+type choice struct {
+	value   string
+	allowed []string
+}
+
+func (v *choice) String() string { return v.value }
+
+func (v *choice) Type() string { return strings.Join(v.allowed, "|") }
+
+func (v *choice) Set(s string) error {
+	if !slices.Contains(v.allowed, s) {
+		last := len(v.allowed) - 1
+		return fmt.Errorf("must be %s or %s", strings.Join(v.allowed[:last], ", "), v.allowed[last])
+	}
+	v.value = s
+	return nil
+}
+
+// choose adds a flag that takes one of a few values.
+func choose(cmd *cobra.Command, v *choice, name, short, usage string) {
+	cmd.Flags().VarP(v, name, short, usage)
+	// The flag was added just now, which is all that this could complain of.
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(v.allowed, cobra.ShellCompDirectiveNoFileComp))
+}

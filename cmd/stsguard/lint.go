@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/lint"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+// lintFlags are the flags of lint.
+type lintFlags struct {
+	output, level, failOn choice
+	namespace, config     string
+	exclude               []string
+}
+
+func (c *Command) lint() *cobra.Command {
+	f := lintFlags{
+		output: choice{"text", []string{"text", "json"}},
+		level:  choice{allowed: levels()},
+		failOn: choice{allowed: append([]string{string(config.None)}, levels()...)},
+	}
+	cmd := &cobra.Command{
+		Use:   "lint [PATH|-]...",
+		Short: "Check manifests",
+		Long: `Check the StatefulSets and Services in manifests: files, directories with all
+below them, or standard input (-). Without a PATH the working directory is
+checked. All that is given to one call is one world: a StatefulSet's Service may
+stand in any file, and the nearest one counts.
+
+Exit codes:
+  0  nothing was found at or above --fail-on
+  1  something was
+  2  wrong usage or configuration
+  3  an input could not be read, parsed or judged, or the output could not be
+     written; the rest was still checked and reported`,
+		Example: `  stsguard lint deploy/
+  helm template my-release ./chart | stsguard lint -
+  stsguard lint --level advice --fail-on none -o json .`,
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return c.runLint(cmd.Context(), &f, paths)
+		},
+	}
+	choose(cmd, &f.output, "output", "o", "format of the report")
+	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the configuration warns of, else strict)")
+	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the configuration enforces, else baseline)")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none")
+	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default: the nearest "+config.FileName+" from here upwards)")
+	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
+	return cmd
+}
+
+func levels() []string {
+	out := make([]string, len(policies.Levels))
+	for i, l := range policies.Levels {
+		out[i] = string(l)
+	}
+	return out
+}
+
+// check holds the flags that take more than one of a few values against what
+// they may be.
+func (f *lintFlags) check() error {
+	if problems := validation.IsDNS1123Label(f.namespace); len(problems) > 0 {
+		return fmt.Errorf("invalid argument %q for \"-n, --namespace\" flag: %s", f.namespace, strings.Join(problems, "; "))
+	}
+	for _, pattern := range f.exclude {
+		if _, err := path.Match(filepath.ToSlash(pattern), ""); err != nil {
+			return fmt.Errorf("invalid argument %q for \"--exclude\" flag: %w, such as an unclosed bracket", pattern, err)
+		}
+	}
+	return nil
+}
+
+func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) error {
+	rules, err := policies.Builtin()
+	if err != nil {
+		return exit{exitIncomplete, err}
+	}
+	conf, err := configuration(f.config, rules.Catalog)
+	if err != nil {
+		return exit{exitUsage, err}
+	}
+	judge, err := verdict.New(ctx, rules, conf, "", time.Now)
+	if err != nil {
+		return exit{exitIncomplete, err}
+	}
+	r := lint.Run(ctx, lint.Options{
+		Paths:   paths,
+		Reading: manifest.Options{Namespace: f.namespace, Exclude: f.exclude, Stdin: c.Stdin},
+		Judge:   judge,
+		FailOn:  cmp.Or(policies.Level(f.failOn.value), conf.Defaults.Enforce),
+		Show:    cmp.Or(policies.Level(f.level.value), conf.Defaults.Warn),
+	})
+	for _, note := range judge.Notes() {
+		c.note("%s", note)
+	}
+	return c.tell(r, f.output.value)
+}
+
+// tell writes the report, and on standard error what isn't in it.
+func (c *Command) tell(r *report.Report, format string) error {
+	for _, note := range r.Notes {
+		c.note("%s", note)
+	}
+	for _, l := range r.LeftOut {
+		c.note("%s is left out: %s", l.Path, l.Reason)
+	}
+	if r.Summary.Files == 0 && len(r.Errors) == 0 {
+		c.note("no manifests found: there is no .yaml, .yml or .json file to read")
+	}
+	writer := report.NewText(c.Stdout, c.color())
+	if format == "json" {
+		writer = report.NewJSON(c.Stdout)
+		// Whoever reads the JSON may not be a person.
+		for _, e := range r.Errors {
+			fmt.Fprintln(c.Stderr, e)
+		}
+	}
+	if err := writer.Write(r); err != nil {
+		return exit{exitIncomplete, err}
+	}
+	switch {
+	case len(r.Errors) > 0:
+		return exit{code: exitIncomplete}
+	case r.Failed():
+		return exit{code: exitFindings}
+	}
+	return nil
+}
+
+// configuration loads the file that is named, else the nearest one, else the
+// default.
+func configuration(file string, catalog policies.Catalog) (*config.Configuration, error) {
+	if file != "" {
+		return config.Load(file, catalog)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", config.FileName, err)
+	}
+	file, err = config.Find(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case file == "":
+		return config.Default(), nil
+	}
+	if rel, err := filepath.Rel(dir, file); err == nil {
+		file = rel
+	}
+	return config.Load(file, catalog)
+}

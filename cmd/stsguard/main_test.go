@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"stsguard": main})
+}
+
+// TestScripts runs what testdata/script documents. With UPDATE=1 in the
+// environment the expected output in the scripts is written anew.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPDATE") == "1",
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits runs a command that must end with the exit code before it:
+//
+//	exits 3 stsguard lint missing.yaml
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
+		got = e.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+const lonely = `{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web"}, "spec": {"serviceName": "web"}}`
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	defer full.Close()
+	read, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, out := range map[string]*os.File{"full disk": full, "closed pipe": pipe} {
+		for _, args := range []string{"lint -", "lint -o json -", "rules", "rules service-not-found", "version"} {
+			t.Run(name+"/"+args, func(t *testing.T) {
+				var stderr strings.Builder
+				c := exec.Cmd{
+					Path: exe, Args: append([]string{"stsguard"}, strings.Fields(args)...), Dir: t.TempDir(),
+					Stdin: strings.NewReader(lonely), Stdout: out, Stderr: &stderr,
+				}
+				err := c.Run()
+				if e := (*exec.ExitError)(nil); !errors.As(err, &e) || e.ExitCode() != exitIncomplete {
+					t.Errorf("ended with %v, want exit code %d", err, exitIncomplete)
+				}
+				if !strings.HasPrefix(stderr.String(), "stsguard: write the ") {
+					t.Errorf("standard error: %q", stderr.String())
+				}
+			})
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out strings.Builder
+	c := Command{Stdin: strings.NewReader(lonely), Stdout: &out, Stderr: io.Discard, Getenv: os.Getenv}
+	if code := c.Main(ctx, []string{"lint", "-"}); code != exitIncomplete {
+		t.Errorf("exit code %d, want %d", code, exitIncomplete)
+	}
+	if !strings.Contains(out.String(), "interrupted") {
+		t.Errorf("output: %s", out.String())
+	}
+}
+
+func TestColor(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("there is no /dev/ptmx")
+	}
+	defer terminal.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, x := range []struct {
+		name string
+		out  io.Writer
+		env  map[string]string
+		want bool
+	}{
+		{"a terminal", terminal, nil, true},
+		{"a terminal whose user wants none", terminal, map[string]string{"NO_COLOR": "1"}, false},
+		{"a terminal that has none", terminal, map[string]string{"TERM": "dumb"}, false},
+		{"a file", file, nil, false},
+		{"no file", io.Discard, nil, false},
+	} {
+		c := Command{Stdout: x.out, Getenv: func(name string) string { return x.env[name] }}
+		if got := c.color(); got != x.want {
+			t.Errorf("%s: color is %v, want %v", x.name, got, x.want)
+		}
+	}
+}
+
+// panicking stands for any bug below.
+type panicking struct{}
+
+func (panicking) Write([]byte) (int, error) { panic("a bug") }
+
+func TestPanic(t *testing.T) {
+	var stderr strings.Builder
+	c := Command{Stdin: strings.NewReader(""), Stdout: panicking{}, Stderr: &stderr, Getenv: os.Getenv}
+	if code := c.Main(t.Context(), []string{"version"}); code != exitIncomplete {
+		t.Errorf("exit code %d, want %d", code, exitIncomplete)
+	}
+	if !strings.Contains(stderr.String(), "internal error: a bug") {
+		t.Errorf("standard error: %s", stderr.String())
+	}
+}
+
+// TestEverythingIsInAScript holds what the program offers against what the
+// scripts use.
+func TestEverythingIsInAScript(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, s := range scripts {
+		data, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	c := Command{Stdout: io.Discard, Stderr: io.Discard}
+	for _, sub := range c.root().Commands() {
+		if !strings.Contains(all.String(), " stsguard "+sub.Name()) {
+			t.Errorf("no script runs %s", sub.Name())
+		}
+		sub.Flags().VisitAll(func(f *pflag.Flag) {
+			if !strings.Contains(all.String(), "--"+f.Name) {
+				t.Errorf("no script uses --%s of %s", f.Name, sub.Name())
+			}
+		})
+	}
+}

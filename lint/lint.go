@@ -1,0 +1,116 @@
+// Package lint judges manifests: it reads them, has every StatefulSet and
+// Service in them judged, and says in which file and line each finding stands.
+package lint
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+// Options are what one run is about.
+type Options struct {
+	// Paths are files, directories, or "-" for standard input; none means the
+	// working directory.
+	Paths   []string
+	Reading manifest.Options
+	Judge   *verdict.Judge
+	// FailOn is the level whose findings fail the run, Show the one whose
+	// findings are in the report besides those.
+	FailOn, Show policies.Level
+}
+
+// Run reads and judges. What can't be read, or can't be judged, is an error in
+// the report and holds nothing else up.
+func Run(ctx context.Context, o Options) *report.Report {
+	set := manifest.Read(ctx, o.Paths, o.Reading)
+	var errs []report.Error
+	for _, e := range set.Errors {
+		errs = append(errs, report.Error(e))
+	}
+	judged := o.Judge.Report(ctx, set.Store, o.FailOn, o.Show)
+	for _, err := range judged.Errors {
+		errs = append(errs, report.Error{Message: err.Error()})
+	}
+	findings := make([]report.Finding, 0, len(judged.Decisions))
+	for i := range judged.Decisions {
+		findings = append(findings, finding(set, &judged.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
+	}
+	r := report.New(findings, errs, report.Seen{
+		Files: set.Files, Documents: set.Documents,
+		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
+	})
+	r.Notes = judged.Notes
+	for _, l := range set.LeftOut {
+		r.LeftOut = append(r.LeftOut, report.LeftOut(l))
+	}
+	return r
+}
+
+func finding(set *manifest.Set, d *verdict.Decision, namespace string) report.Finding {
+	f := report.Finding{
+		Rule:     d.Rule.ID,
+		Level:    string(d.Rule.Level),
+		Message:  d.Message,
+		URL:      report.RuleURL(d.Rule.ID),
+		Object:   object(set, d.Object),
+		Location: report.Location(set.Locate(d.Object, d.Path)),
+		Fix:      fix(d.Fix, namespace),
+		Status:   report.Open,
+		Reason:   d.Reason,
+		Severity: severity(d),
+		Why:      d.Rule.Description,
+		Advice:   d.Advice(),
+		Repeats:  d.RepeatedBy != "",
+	}
+	if d.StatefulSet != "" {
+		_, _, f.StatefulSet = d.StatefulSet.Split()
+	}
+	if d.Skipped {
+		f.Status = report.Skipped
+	}
+	for _, ref := range d.Related {
+		f.Related = append(f.Related, report.Related{Object: object(set, ref), Location: report.Location(set.Locate(ref, ""))})
+	}
+	return f
+}
+
+func severity(d *verdict.Decision) report.Severity {
+	switch {
+	case d.Mode == config.Enforce:
+		return report.SeverityError
+	case d.Mode == config.Warn && d.Rule.Level != policies.Advice:
+		return report.SeverityWarning
+	}
+	return report.SeverityAdvice
+}
+
+func object(set *manifest.Set, ref inventory.Ref) report.Object {
+	kind, namespace, name := ref.Split()
+	return report.Object{APIVersion: set.APIVersion(ref), Kind: string(kind), Namespace: namespace, Name: name}
+}
+
+// fix takes over what the rule gives. An object that is missing in the default
+// namespace is to be written like its neighbours, which name none.
+func fix(in *policies.Fix, namespace string) *report.Fix {
+	if in == nil {
+		return nil
+	}
+	out := &report.Fix{Title: in.Title, Safe: in.Safe, Create: in.Create}
+	if meta, ok := in.Create["metadata"].(map[string]any); ok && meta["namespace"] == namespace {
+		delete(meta, "namespace")
+	}
+	for _, op := range in.Patch {
+		out.Patch = append(out.Patch, report.PatchOp(op))
+	}
+	if in.Create != nil {
+		out.Manifest = verdict.Manifest(in.Create)
+	}
+	return out
+}

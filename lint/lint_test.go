@@ -1,0 +1,69 @@
+package lint_test
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/lint"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+var loadBuiltin = sync.OnceValues(policies.Builtin)
+
+func builtin(t testing.TB) *policies.Rules {
+	t.Helper()
+	rules, err := loadBuiltin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
+func newJudge(t testing.TB, c *config.Configuration) *verdict.Judge {
+	t.Helper()
+	judge, err := verdict.New(t.Context(), builtin(t), c, "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return judge
+}
+
+// A rule that fails has neither passed nor found anything.
+func TestRuleThatFails(t *testing.T) {
+	rules, err := policies.Load(fstest.MapFS{"rules/broken/rule.rego": {Data: []byte(`# METADATA
+# title: It can't be told
+# description: It depends.
+# custom:
+#   level: baseline
+#   subject: relation
+#   remedy: Mend the rule.
+package stsguard.rules["broken"]
+
+findings contains {"object": input.statefulSet.ref, "path": "", "msg": "never"} if {
+	to_number(input.statefulSet.name) > 0
+}
+`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	write(t, file, statefulSet("web"))
+	r := lint.Run(t.Context(), lint.Options{
+		Paths: []string{file}, Reading: manifest.Options{}, Judge: judge,
+		FailOn: policies.Baseline, Show: policies.Baseline,
+	})
+	if len(r.Findings) != 0 || len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Message, "judge StatefulSet/default/web") || r.Summary.Errors != 1 {
+		t.Errorf("findings %v, errors %v", r.Findings, r.Errors)
+	}
+}

@@ -1,0 +1,224 @@
+// Package report is what the command line tells of what it found, and how: one
+// file per format behind one [Writer]. It judges nothing.
+package report
+
+import (
+	"cmp"
+	"slices"
+)
+
+// The apiVersion and kind of a report as JSON.
+const (
+	APIVersion = "stsguard.dev/v1alpha1"
+	KindLint   = "LintReport"
+)
+
+// Writer writes a report in one format. Its errors say that the output could
+// not be written.
+type Writer interface {
+	Write(*Report) error
+}
+
+// Report is all that one run found. What has no place in the JSON, which other
+// tools rely on, is for people.
+type Report struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Findings   []Finding `json:"findings"`
+	Errors     []Error   `json:"errors"`
+	Summary    Summary   `json:"summary"`
+	// LeftOut is what was found and deliberately not read.
+	LeftOut []LeftOut `json:"-"`
+	// Notes are warnings about what the manifests say to stsguard.
+	Notes []string `json:"-"`
+}
+
+// Finding is one thing that one rule found wrong with one object.
+type Finding struct {
+	Rule  string `json:"rule"`
+	Level string `json:"level"`
+	// Message says in its first line what is wrong. More lines may say more.
+	Message string `json:"message"`
+	// URL is where to read about the rule.
+	URL    string `json:"url"`
+	Object Object `json:"object"`
+	// StatefulSet is the name of the one whose relation was judged, empty for
+	// a finding about a Service by itself.
+	StatefulSet string    `json:"statefulSet"`
+	Location    Location  `json:"location"`
+	Related     []Related `json:"related"`
+	Fix         *Fix      `json:"fix,omitempty"`
+	Status      Status    `json:"status"`
+	// Reason says why it is skipped, or why it is milder than its rule.
+	Reason string `json:"reason"`
+
+	Severity Severity `json:"-"`
+	// Why says why the rule matters, Advice what to do.
+	Why    string `json:"-"`
+	Advice string `json:"-"`
+	// Repeats says that it is skipped because another finding says the same.
+	Repeats bool `json:"-"`
+}
+
+// Status says whether a finding counts.
+type Status string
+
+// The statuses.
+const (
+	Open    Status = "open"
+	Skipped Status = "skipped"
+)
+
+// Severity is what an open finding does to the run.
+type Severity string
+
+// The severities: an error fails the run, a warning and an advice don't.
+const (
+	SeverityError   Severity = "error"
+	SeverityWarning Severity = "warning"
+	SeverityAdvice  Severity = "advice"
+)
+
+// Object names a Kubernetes object.
+type Object struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+}
+
+// Location is a region of a file. Lines and columns count from 1, columns in
+// code points; EndColumn is one past the last character.
+type Location struct {
+	File      string `json:"file"`
+	Line      int    `json:"line"`
+	Column    int    `json:"column"`
+	EndLine   int    `json:"endLine"`
+	EndColumn int    `json:"endColumn"`
+}
+
+// Related is another object that a finding is about.
+type Related struct {
+	Object   Object   `json:"object"`
+	Location Location `json:"location"`
+}
+
+// Fix is how the rule would mend what it found.
+type Fix struct {
+	Title string `json:"title"`
+	// Safe says that it can be applied to a manifest unseen.
+	Safe bool `json:"safe"`
+	// Patch is a JSON patch (RFC 6902) of the object.
+	Patch []PatchOp `json:"patch"`
+	// Create is an object that is missing.
+	Create map[string]any `json:"create,omitempty"`
+	// Manifest is Create as YAML.
+	Manifest string `json:"-"`
+}
+
+// PatchOp is one operation of a JSON patch.
+type PatchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// Error is something that could not be read or could not be judged. Line and
+// Column are 0 where there is no place to name, File is empty where there is
+// no file.
+type Error struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+}
+
+// LeftOut is a file or directory that was not read, and why.
+type LeftOut struct {
+	Path, Reason string
+}
+
+// Seen counts what was read.
+type Seen struct {
+	Files        int `json:"files"`
+	Documents    int `json:"documents"`
+	StatefulSets int `json:"statefulSets"`
+	Services     int `json:"services"`
+}
+
+// Summary counts what was read and what became of it.
+type Summary struct {
+	Seen
+	// Findings are the open ones, by their rule's level.
+	Findings ByLevel `json:"findings"`
+	Skipped  int     `json:"skipped"`
+	Errors   int     `json:"errors"`
+}
+
+// ByLevel counts findings.
+type ByLevel struct {
+	Baseline int `json:"baseline"`
+	Strict   int `json:"strict"`
+	Advice   int `json:"advice"`
+}
+
+// New puts a lint run's findings and errors in order and counts them.
+func New(findings []Finding, errs []Error, seen Seen) *Report {
+	r := &Report{
+		APIVersion: APIVersion,
+		Kind:       KindLint,
+		Findings:   append([]Finding{}, findings...),
+		Errors:     append([]Error{}, errs...),
+		Summary:    Summary{Seen: seen, Errors: len(errs)},
+	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Or(
+			a.Location.compare(b.Location), cmp.Compare(a.Rule, b.Rule),
+			cmp.Compare(a.StatefulSet, b.StatefulSet), cmp.Compare(a.Message, b.Message),
+		)
+	})
+	slices.SortStableFunc(r.Errors, func(a, b Error) int {
+		return cmp.Or(
+			Location{File: a.File, Line: a.Line, Column: a.Column}.compare(Location{File: b.File, Line: b.Line, Column: b.Column}),
+			cmp.Compare(a.Message, b.Message),
+		)
+	})
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Related == nil {
+			f.Related = []Related{}
+		}
+		if f.Fix != nil && f.Fix.Patch == nil {
+			f.Fix.Patch = []PatchOp{}
+		}
+		if f.Status == Skipped {
+			r.Summary.Skipped++
+			continue
+		}
+		switch f.Level {
+		case "baseline":
+			r.Summary.Findings.Baseline++
+		case "strict":
+			r.Summary.Findings.Strict++
+		case "advice":
+			r.Summary.Findings.Advice++
+		}
+	}
+	return r
+}
+
+// Failed says whether some finding fails the run.
+func (r *Report) Failed() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Status == Open && f.Severity == SeverityError
+	})
+}
+
+// RuleURL is where to read about the rule of that id.
+func RuleURL(id string) string {
+	return "https://github.com/stsguard/stsguard/blob/main/policies/rules/" + id + "/rule.rego"
+}
+
+func (l Location) compare(other Location) int {
+	return cmp.Or(cmp.Compare(l.File, other.File), cmp.Compare(l.Line, other.Line), cmp.Compare(l.Column, other.Column))
+}
