@@ -52,30 +52,45 @@ func FromNamespace(n *corev1.Namespace) *Namespace {
 	}
 }
 
-// DecodeService reads a Service from JSON. Fields that no rule looks at are
-// skipped unread.
+// ServiceJSON is a Service as it stands in JSON, for whoever decodes one as a
+// part of something else. Fields that no rule looks at are skipped unread.
+type ServiceJSON struct {
+	Metadata narrowMeta  `json:"metadata"`
+	Spec     serviceSpec `json:"spec"`
+}
+
+// Service is what was decoded.
+func (s *ServiceJSON) Service() *Service { return newService(s.Metadata.meta(), &s.Spec) }
+
+// StatefulSetJSON is a StatefulSet as it stands in JSON, for whoever decodes
+// one as a part of something else. Fields that no rule looks at are skipped
+// unread.
+type StatefulSetJSON struct {
+	Metadata narrowMeta      `json:"metadata"`
+	Spec     statefulSetSpec `json:"spec"`
+}
+
+// StatefulSet is what was decoded.
+func (s *StatefulSetJSON) StatefulSet() *StatefulSet {
+	return newStatefulSet(s.Metadata.meta(), s.Metadata.Labels, &s.Spec)
+}
+
+// DecodeService reads a Service from JSON.
 func DecodeService(data []byte) (*Service, error) {
-	var s struct {
-		Metadata narrowMeta  `json:"metadata"`
-		Spec     serviceSpec `json:"spec"`
-	}
+	var s ServiceJSON
 	if err := decode(data, &s); err != nil {
 		return nil, fmt.Errorf("decode Service: %w", err)
 	}
-	return newService(s.Metadata.meta(), &s.Spec), nil
+	return s.Service(), nil
 }
 
-// DecodeStatefulSet reads a StatefulSet from JSON. Fields that no rule looks
-// at are skipped unread.
+// DecodeStatefulSet reads a StatefulSet from JSON.
 func DecodeStatefulSet(data []byte) (*StatefulSet, error) {
-	var s struct {
-		Metadata narrowMeta      `json:"metadata"`
-		Spec     statefulSetSpec `json:"spec"`
-	}
+	var s StatefulSetJSON
 	if err := decode(data, &s); err != nil {
 		return nil, fmt.Errorf("decode StatefulSet: %w", err)
 	}
-	return newStatefulSet(s.Metadata.meta(), s.Metadata.Labels, &s.Spec), nil
+	return s.StatefulSet(), nil
 }
 
 // decode reads JSON as the API server does: keys are case-sensitive. A null

@@ -31,20 +31,23 @@ type Cache struct {
 func NewCache(clients *Clients) *Cache {
 	store := &inventory.Store{}
 	c := &Cache{Reader: store, store: store, synced: make(chan struct{})}
+	services, sets := newCompactor(), newCompactor()
 
 	addReflector(c, clients.core.Services(metav1.NamespaceAll), &kindStore[*corev1.Service, *inventory.Service]{
-		convert: inventory.FromService,
+		convert: func(s *corev1.Service) *inventory.Service { return services.service(inventory.FromService(s)) },
 		put:     store.PutService,
 		remove:  store.DeleteService,
 		names:   func(v *inventory.Service) (string, string) { return v.Namespace, v.Name },
 		all:     func() []*inventory.Service { return everywhere(store, store.Services) },
 	})
 	addReflector(c, clients.apps.StatefulSets(metav1.NamespaceAll), &kindStore[*appsv1.StatefulSet, *inventory.StatefulSet]{
-		convert: inventory.FromStatefulSet,
-		put:     store.PutStatefulSet,
-		remove:  store.DeleteStatefulSet,
-		names:   func(v *inventory.StatefulSet) (string, string) { return v.Namespace, v.Name },
-		all:     func() []*inventory.StatefulSet { return everywhere(store, store.StatefulSets) },
+		convert: func(s *appsv1.StatefulSet) *inventory.StatefulSet {
+			return sets.statefulSet(inventory.FromStatefulSet(s))
+		},
+		put:    store.PutStatefulSet,
+		remove: store.DeleteStatefulSet,
+		names:  func(v *inventory.StatefulSet) (string, string) { return v.Namespace, v.Name },
+		all:    func() []*inventory.StatefulSet { return everywhere(store, store.StatefulSets) },
 	})
 	addReflector(c, clients.core.Namespaces(), &kindStore[*corev1.Namespace, *inventory.Namespace]{
 		convert: inventory.FromNamespace,

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/stsguard/stsguard/inventory/cluster"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/webhook"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	// exitUsage is for a wrong command line or configuration, which a restart
+	// doesn't mend.
+	exitUsage = 2
+)
+
+// usageError is what the user has to mend.
+type usageError struct{ error }
+
+// run serves until the context is done and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, help, err := parse(args, os.Getenv)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprint(stdout, help)
+		return exitOK
+	}
+	if err != nil {
+		err = usageError{fmt.Errorf("%w (see --help)", err)}
+	} else {
+		err = serve(ctx, o, logger(o, stderr))
+	}
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "stsguard-webhook:", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// logger is for everything, the libraries' own messages included.
+func logger(o options, stderr io.Writer) logr.Logger {
+	at := &slog.HandlerOptions{Level: o.logLevel}
+	var handler slog.Handler = slog.NewJSONHandler(stderr, at)
+	if o.logFormat == "text" {
+		handler = slog.NewTextHandler(stderr, at)
+	}
+	// What net/http has to say goes to the standard library's logger.
+	slog.SetDefault(slog.New(handler))
+	log := logr.FromSlogHandler(handler)
+	klog.SetLogger(log)
+	ctrllog.SetLogger(log)
+	return log
+}
+
+// serve puts all parts together and runs them.
+func serve(ctx context.Context, o options, log logr.Logger) error {
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if _, err := os.Stat(filepath.Join(o.certDir, name)); err != nil {
+			return usageError{fmt.Errorf("--cert-dir: %w", err)}
+		}
+	}
+	rules, err := policies.Builtin()
+	if err != nil {
+		return err
+	}
+	settings := &settings{path: o.config, rules: rules, own: o.namespace}
+	judge, err := settings.load(ctx)
+	if err != nil {
+		return usageError{err}
+	}
+	for _, note := range judge.Notes() {
+		log.Info("configuration", "note", note)
+	}
+	connection, err := connect(o.kubeconfig)
+	if err != nil {
+		return usageError{err}
+	}
+	clients, err := cluster.Connect(connection)
+	if err != nil {
+		return err
+	}
+	cache := cluster.NewCache(clients)
+	hook, err := webhook.New(judge, cache, cluster.NewLive(clients), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	if err := settings.reloadInto(hook, metrics.Registry); err != nil {
+		return err
+	}
+	if err := register(metrics.Registry, cache); err != nil {
+		return err
+	}
+
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
+		Host: o.host, Port: o.port, CertDir: o.certDir,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
+	})
+	server.Register("/validate", hook.Validate())
+	server.Register("/mutate", hook.Mutate())
+	m, err := manager.New(connection, manager.Options{
+		Logger:                 log,
+		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },
+		HealthProbeBindAddress: o.healthAddress,
+		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the server: %w", err)
+	}
+	stopping := ctx.Done()
+	err = errors.Join(
+		m.Add(server),
+		m.Add(cache),
+		m.Add(settings),
+		m.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
+		m.AddReadyzCheck("cache", func(*http.Request) error {
+			if !cache.Synced() {
+				return errors.New("the cache is not filled yet")
+			}
+			return nil
+		}),
+		m.AddReadyzCheck("server", server.StartedChecker()),
+		m.AddReadyzCheck("running", func(*http.Request) error {
+			select {
+			case <-stopping:
+				return errors.New("stopping")
+			default:
+				return nil
+			}
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("prepare the server: %w", err)
+	}
+	ctx, cancel := linger(ctx, o.shutdownDelay)
+	defer cancel()
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// linger is a context that ends some time after ctx: the API server goes on to
+// send requests until it has heard that this replica is no longer ready.
+func linger(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(by):
+			cancel()
+		case <-later.Done():
+		}
+	})
+	return later, func() { stop(); cancel() }
+}
+
+func connect(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		c, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("no --kubeconfig, and not in a pod: %w", err)
+		}
+		return c, nil
+	}
+	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
+	}
+	return c, nil
+}
+
+// register makes metrics of how much the cache holds.
+func register(registry prometheus.Registerer, cache *cluster.Cache) error {
+	for kind, count := range map[string]func() int{
+		"Service":     func() int { return cache.Count().Services },
+		"StatefulSet": func() int { return cache.Count().StatefulSets },
+		"Namespace":   func() int { return cache.Count().Namespaces },
+	} {
+		if err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "stsguard_cached_objects",
+			Help:        "Objects that the cache holds.",
+			ConstLabels: prometheus.Labels{"kind": kind},
+		}, func() float64 { return float64(count()) })); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
+}

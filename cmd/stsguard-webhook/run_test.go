@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/webhook"
+)
+
+const header = "apiVersion: stsguard.dev/v1alpha1\nkind: Configuration\n"
+
+func TestParse(t *testing.T) {
+	environment := func(name string) string { return map[string]string{"POD_NAMESPACE": "guards"}[name] }
+	o, _, err := parse([]string{"--cert-dir=/certs"}, environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := options{port: 9443, certDir: "/certs", healthAddress: ":8081", metricsAddress: ":8080", namespace: "guards", shutdownDelay: 5 * time.Second, logLevel: slog.LevelInfo, logFormat: "json"}
+	if o != want {
+		t.Errorf("got  %+v\nwant %+v", o, want)
+	}
+	o, _, err = parse([]string{"--cert-dir=/certs", "--namespace=own", "--log-level=debug", "--port=443"}, environment)
+	if err != nil || o.namespace != "own" || o.logLevel != slog.LevelDebug || o.port != 443 {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for _, args := range [][]string{{}, {"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"}} {
+		if len(args) > 0 {
+			args = append(args, "--cert-dir=/certs")
+		}
+		if _, _, err := parse(args, environment); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("tls.crt", "no certificate")
+	write("tls.key", "no key")
+	certs := "--cert-dir=" + dir
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"help":                    {[]string{"--help"}, exitOK, "--cert-dir"},
+		"no flags":                {nil, exitUsage, "--cert-dir is required"},
+		"unknown flag":            {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
+		"no certificates":         {[]string{"--cert-dir=/no/such"}, exitUsage, "--cert-dir: stat /no/such/tls.crt"},
+		"no configuration":        {[]string{certs, "--config=/no/such"}, exitUsage, "--config: open /no/such"},
+		"wrong configuration":     {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
+		"not in a pod":            {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
+		"no kubeconfig":           {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
+		"kubeconfig that is none": {[]string{certs, "--kubeconfig=" + write("kubeconfig", "[]")}, exitUsage, "--kubeconfig: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBERNETES_SERVICE_HOST", "")
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), c.args, &stdout, &stderr)
+			if code != c.code || !strings.Contains(stdout.String()+stderr.String(), c.says) {
+				t.Errorf("got %d\n%s%s", code, stdout.String(), stderr.String())
+			}
+			if (code == exitOK) != (stderr.Len() == 0) {
+				t.Errorf("got on stderr: %s", stderr.String())
+			}
+		})
+	}
+}
+
+// full is a cache that is empty and knows it.
+type full struct{ *inventory.Store }
+
+func (full) Synced() bool { return true }
+
+func TestReload(t *testing.T) {
+	rules, err := policies.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "stsguard.yaml")
+	write := func(content string) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(header)
+	s := &settings{path: path, rules: rules}
+	judge, err := s.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	hook, err := webhook.New(judge, full{&inventory.Store{}}, nil, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reloadInto(hook, registry); err != nil {
+		t.Fatal(err)
+	}
+	counts := func() (ok, failed float64) {
+		for result, into := range map[string]*float64{"ok": &ok, "error": &failed} {
+			var m dto.Metric
+			if err := s.reloads.WithLabelValues(result).Write(&m); err != nil {
+				t.Fatal(err)
+			}
+			*into = m.GetCounter().GetValue()
+		}
+		return ok, failed
+	}
+	steps := []struct {
+		change     func()
+		ok, failed float64
+	}{
+		{func() {}, 0, 0},
+		{func() { write(header + "rulez: {}\n") }, 0, 1},
+		{func() {}, 0, 1},
+		{func() { write(header + "dryRun: {mode: audit}\n") }, 1, 1},
+		{func() {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}, 1, 2},
+		{func() {}, 1, 2},
+		{func() { write(header + "dryRun: {mode: audit}\n") }, 1, 2},
+		{func() { write(header) }, 2, 2},
+	}
+	for i, step := range steps {
+		step.change()
+		s.reload(t.Context())
+		if ok, failed := counts(); ok != step.ok || failed != step.failed {
+			t.Errorf("step %d: got %v ok and %v failed", i, ok, failed)
+		}
+	}
+}

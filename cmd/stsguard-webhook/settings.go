@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/verdict"
+	"github.com/stsguard/stsguard/webhook"
+)
+
+// reloadEvery is how often the configuration is looked at. Its content is
+// compared: a ConfigMap's file is a link whose target is exchanged.
+const reloadEvery = time.Second
+
+// settings is the configuration file and what is made of it.
+type settings struct {
+	// path is empty if there is no file.
+	path  string
+	rules *policies.Rules
+	own   string
+
+	hook    *webhook.Webhook
+	reloads *prometheus.CounterVec
+	content []byte
+	failure string
+}
+
+// load reads the file for the first time.
+func (s *settings) load(ctx context.Context) (*verdict.Judge, error) {
+	if s.path == "" {
+		return verdict.New(ctx, s.rules, config.Default(), s.own, time.Now)
+	}
+	content, err := os.ReadFile(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	s.content = content
+	return s.judge(ctx, content)
+}
+
+func (s *settings) judge(ctx context.Context, content []byte) (*verdict.Judge, error) {
+	c, err := config.Parse(s.path, content, s.rules.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	return verdict.New(ctx, s.rules, c, s.own, time.Now)
+}
+
+// reloadInto says who gets the judge of a changed file.
+func (s *settings) reloadInto(hook *webhook.Webhook, registry prometheus.Registerer) error {
+	s.hook = hook
+	s.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stsguard_config_reloads_total",
+		Help: "Readings of a changed configuration by result: ok, or error, which leaves the last good one in place.",
+	}, []string{"result"})
+	if err := registry.Register(s.reloads); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	for _, result := range []string{"ok", "error"} {
+		s.reloads.WithLabelValues(result)
+	}
+	return nil
+}
+
+// Start reads the file again whenever it changes, until the context is done.
+func (s *settings) Start(ctx context.Context) error {
+	if s.path == "" {
+		return nil
+	}
+	ticker := time.NewTicker(reloadEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			s.reload(ctx)
+		}
+	}
+}
+
+// NeedLeaderElection tells controller-runtime's manager that every replica
+// reads its own file.
+func (s *settings) NeedLeaderElection() bool { return false }
+
+// reload does nothing while the file stays as it is, good or bad.
+func (s *settings) reload(ctx context.Context) {
+	log := logr.FromContextOrDiscard(ctx).WithName("configuration")
+	content, err := os.ReadFile(s.path)
+	if err != nil {
+		if s.failure != err.Error() {
+			s.failed(log, err)
+		}
+		return
+	}
+	if bytes.Equal(content, s.content) {
+		s.failure = ""
+		return
+	}
+	s.content = content
+	judge, err := s.judge(ctx, content)
+	if err != nil {
+		s.failed(log, err)
+		return
+	}
+	s.failure = ""
+	s.hook.SetJudge(judge)
+	s.reloads.WithLabelValues("ok").Inc()
+	log.Info("reloaded", "file", s.path)
+	for _, note := range judge.Notes() {
+		log.Info("configuration", "note", note)
+	}
+}
+
+func (s *settings) failed(log logr.Logger, err error) {
+	s.failure = err.Error()
+	s.reloads.WithLabelValues("error").Inc()
+	log.Error(err, "kept the last good configuration", "file", s.path)
+}

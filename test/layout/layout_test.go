@@ -1,0 +1,81 @@
+// Package layout holds the tree against the rules about who may know whom.
+package layout
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/stsguard/stsguard/"
+
+// deps lists what a package links, other than the standard library.
+func deps(t *testing.T, pkg string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", pkg, err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestWhoKnowsWhom(t *testing.T) {
+	const (
+		opa     = "github.com/open-policy-agent/"
+		client  = "k8s.io/client-go/"
+		runtime = "sigs.k8s.io/controller-runtime/"
+		helm    = "helm.sh/"
+		kustom  = "sigs.k8s.io/kustomize/"
+	)
+	for pkg, banned := range map[string][]string{
+		"inventory":            {opa, client, runtime, module + "policies", module + "verdict", module + "config"},
+		"inventory/manifest":   {opa, client, runtime, module + "policies", module + "verdict", module + "config"},
+		"inventory/cluster":    {opa, runtime, module + "policies", module + "verdict", module + "config"},
+		"policies":             {client, runtime, module + "verdict", module + "config"},
+		"config":               {client, runtime, module + "verdict"},
+		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
+		"report":               {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
+		"lint":                 {client, runtime, module + "webhook", module + "inventory/cluster"},
+		"webhook":              {module + "lint", module + "report", module + "inventory/manifest"},
+		"cmd/stsguard-webhook": {helm, kustom, module + "lint", module + "report", module + "inventory/manifest"},
+	} {
+		for _, dep := range deps(t, pkg) {
+			if i := slices.IndexFunc(banned, func(b string) bool { return strings.HasPrefix(dep+"/", b) || dep == b }); i >= 0 {
+				t.Errorf("%s must not know %s", pkg, dep)
+			}
+		}
+	}
+}
+
+func TestNothingImportsTheCommandsOrTheTests(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		for _, dep := range fields[1:] {
+			if strings.HasPrefix(dep, module+"cmd/") {
+				t.Errorf("%s imports a command: %s", fields[0], dep)
+			}
+			if strings.HasPrefix(dep, module+"test/") && !strings.HasPrefix(fields[0], module+"test/") {
+				t.Errorf("%s imports a test's package: %s", fields[0], dep)
+			}
+		}
+	}
+}
+
+func TestNoCatchAllFolders(t *testing.T) {
+	out, err := exec.Command("go", "list", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range strings.FieldsSeq(string(out)) {
+		for part := range strings.SplitSeq(strings.TrimPrefix(pkg, module), "/") {
+			if slices.Contains([]string{"pkg", "utils", "util", "common", "helpers"}, part) {
+				t.Errorf("%s: call the folder by what is in it", pkg)
+			}
+		}
+	}
+}
