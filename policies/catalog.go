@@ -67,6 +67,9 @@ type Rule struct {
 	Follows    string
 	Parameters map[string]Parameter
 	Related    []string
+	// Operations are those of the requests that a rule on changes judges:
+	// CREATE, UPDATE, DELETE.
+	Operations []string
 	// Alone says that the rule looks at its subject's own object and at
 	// nothing else that exists.
 	Alone bool
@@ -99,9 +102,15 @@ func readRule(m *ast.Module) (Rule, error) {
 		r.Related = append(r.Related, rel.Ref.String())
 	}
 	for key, value := range meta.Custom {
-		if key == "parameters" {
+		switch key {
+		case "parameters":
 			if r.Parameters, err = readParameters(value); err != nil {
 				return Rule{}, fmt.Errorf("rule %s: custom.parameters: %w", id, err)
+			}
+			continue
+		case "operations":
+			if r.Operations, err = readOperations(value); err != nil {
+				return Rule{}, fmt.Errorf("rule %s: custom.operations: %w", id, err)
 			}
 			continue
 		}
@@ -133,6 +142,7 @@ func readRule(m *ast.Module) (Rule, error) {
 		"custom.remedy":  r.Remedy == "",
 		"custom.level":   !slices.Contains(Levels, r.Level),
 		"custom.subject": !slices.Contains([]Subject{Relation, OneService, Change}, r.Subject),
+		"custom.operations, of rules on changes alone,": (r.Subject == Change) != (len(r.Operations) > 0),
 	} {
 		if missing {
 			return Rule{}, fmt.Errorf("rule %s: %s is missing or not valid", id, what)
@@ -153,6 +163,19 @@ func ruleID(p *ast.Package) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: a rule's package is stsguard.rules[\"its-id\"], not %s", p.Location, p.Path)
+}
+
+func readOperations(value any) ([]string, error) {
+	list, _ := value.([]any)
+	var out []string
+	for _, v := range list {
+		operation, _ := v.(string)
+		if !slices.Contains([]string{"CREATE", "UPDATE", "DELETE"}, operation) {
+			return nil, fmt.Errorf("%v is not CREATE, UPDATE or DELETE", v)
+		}
+		out = append(out, operation)
+	}
+	return out, nil
 }
 
 func readParameters(value any) (map[string]Parameter, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/stsguard/stsguard/inventory"
 )
@@ -128,13 +129,25 @@ func judge(c Catalog) (*ast.Module, error) {
 	var b strings.Builder
 	b.WriteString("package stsguard.judge\n")
 	for _, r := range c {
-		fmt.Fprintf(&b, "%s contains [%q, finding] if some finding in data.stsguard.rules[%q].findings\n", r.Subject, r.ID, r.ID)
+		fmt.Fprintf(&b, "%s contains [%q, finding] if {\n", r.Subject, r.ID)
+		if len(r.Operations) > 0 {
+			fmt.Fprintf(&b, "\tinput.operation in %s\n", operationsTerm(r.Operations))
+		}
+		fmt.Fprintf(&b, "\tsome finding in data.stsguard.rules[%q].findings\n}\n", r.ID)
 	}
 	m, err := ast.ParseModuleWithOpts("judge.rego", b.String(), ast.ParserOptions{RegoVersion: ast.RegoV1})
 	if err != nil {
 		return nil, fmt.Errorf("write the judging module: %w", err)
 	}
 	return m, nil
+}
+
+func operationsTerm(operations []string) *ast.Term {
+	terms := make([]*ast.Term, len(operations))
+	for i, o := range operations {
+		terms[i] = ast.StringTerm(o)
+	}
+	return ast.SetTerm(terms...)
 }
 
 // bindSchema makes the compiler check the module's references to input.
@@ -229,6 +242,12 @@ func (e *Engine) Service(ctx context.Context, g *inventory.Governance) ([]Findin
 
 // Change judges what a request does.
 func (e *Engine) Change(ctx context.Context, c *inventory.Change) ([]Finding, error) {
+	operation := operationOf(c)
+	if !slices.ContainsFunc(e.Catalog, func(r *Rule) bool {
+		return slices.Contains(r.Operations, operation)
+	}) {
+		return nil, nil
+	}
 	findings, err := e.judge(ctx, Change, func() ast.Value { return changeTerm(c).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge the change: %w", err)
@@ -241,7 +260,12 @@ func (e *Engine) judge(ctx context.Context, subject Subject, facts func() ast.Va
 	if !ok {
 		return nil, nil
 	}
-	results, err := q.Eval(ctx, rego.EvalParsedInput(facts()))
+	// Without a cancellation of our own OPA starts a goroutine for each
+	// evaluation to wait for the context's end.
+	cancel := topdown.NewCancel()
+	stop := context.AfterFunc(ctx, cancel.Cancel)
+	defer stop()
+	results, err := q.Eval(ctx, rego.EvalParsedInput(facts()), rego.EvalExternalCancel(cancel))
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,20 @@ import (
 // maps or JSON. Facts are total: whatever is absent is there with an empty
 // value, so that no reference in a rule can be undefined.
 
+// What stands in nearly every input is made once for all of them; OPA allows
+// that at initialization only.
+func init() {
+	ast.InternStringTerm(
+		"after", "annotations", "before", "candidates", "clusterIP", "clusterIPs", "controller", "elsewhere",
+		"externalIPs", "externalName", "found", "governing", "headless", "kind", "labels", "mentionsPeers", "name",
+		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "podLabels", "podManagementPolicy",
+		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "replicas", "selected", "selector",
+		"selectsPods", "service", "serviceName", "services", "sessionAffinity", "siblings", "statefulSet",
+		"statefulSets", "targetPort", "type", "undecided", "workloads",
+		"CREATE", "UPDATE", "DELETE", "Service", "StatefulSet", "ClusterIP", inventory.None, "TCP", "OrderedReady",
+	)
+}
+
 func relationTerm(r *inventory.Relation) *ast.Term {
 	governing, candidates := noService, ast.InternedEmptyArray
 	if len(r.Candidates) > 0 {
@@ -41,16 +55,20 @@ func governanceTerm(g *inventory.Governance) *ast.Term {
 	)
 }
 
-func changeTerm(c *inventory.Change) *ast.Term {
-	operation, kind := "UPDATE", inventory.KindService
-	if c.StatefulSetBefore != nil || c.StatefulSetAfter != nil {
-		kind = inventory.KindStatefulSet
-	}
+func operationOf(c *inventory.Change) string {
 	switch {
 	case c.ServiceBefore == nil && c.StatefulSetBefore == nil:
-		operation = "CREATE"
+		return "CREATE"
 	case c.ServiceAfter == nil && c.StatefulSetAfter == nil:
-		operation = "DELETE"
+		return "DELETE"
+	}
+	return "UPDATE"
+}
+
+func changeTerm(c *inventory.Change) *ast.Term {
+	kind := inventory.KindService
+	if c.StatefulSetBefore != nil || c.StatefulSetAfter != nil {
+		kind = inventory.KindStatefulSet
 	}
 	side := func(s *inventory.Service, set *inventory.StatefulSet) *ast.Term {
 		service, statefulSet := noService, noStatefulSet
@@ -63,7 +81,7 @@ func changeTerm(c *inventory.Change) *ast.Term {
 		return object(item("service", service), item("statefulSet", statefulSet))
 	}
 	return object(
-		item("operation", text(operation)),
+		item("operation", text(operationOf(c))),
 		item("kind", text(string(kind))),
 		item("before", side(c.ServiceBefore, c.StatefulSetBefore)),
 		item("after", side(c.ServiceAfter, c.StatefulSetAfter)),

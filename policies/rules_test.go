@@ -125,15 +125,16 @@ func TestLoadRefuses(t *testing.T) {
 			head + "findings contains {} if false\nfinding contains {\"object\": \"x\", \"msg\": \"m\"}",
 			"finding is not a head that stsguard reads",
 		},
-		"no findings":       {head + "_x := 1", "has no findings"},
-		"another package":   {metadata + "package stsguard.rule.x\n\nfindings contains {} if false", "a rule's package is"},
-		"another folder":    {metadata + "package stsguard.rules[\"y\"]\n\nfindings contains {} if false", "its folder must bear its id"},
-		"no METADATA":       {"package stsguard.rules[\"x\"]\n\nfindings contains {} if false", "METADATA before the package is missing"},
-		"no remedy":         {strings.Replace(head, "remedy", "remdy", 1) + "findings contains {} if false", "custom.remdy is not known"},
-		"an unknown level":  {strings.Replace(head, "baseline", "base", 1) + "findings contains {} if false", "custom.level is missing or not valid"},
-		"an unknown rule":   {strings.Replace(head, "#   level", "#   yields_to: z\n#   level", 1) + "findings contains {} if false", "yields_to names no rule: z"},
-		"an unused import":  {head + "import data.stsguard.lib\n\nfindings contains {} if false", "import"},
-		"an unsafe default": {strings.Replace(head, "#   level", "#   parameters: {p: {description: d, default: 1.5}}\n#   level", 1) + "findings contains {} if false", "unsupported type"},
+		"a change without operations": {strings.Replace(head, "relation", "change", 1) + "findings contains {} if false", "custom.operations"},
+		"no findings":                 {head + "_x := 1", "has no findings"},
+		"another package":             {metadata + "package stsguard.rule.x\n\nfindings contains {} if false", "a rule's package is"},
+		"another folder":              {metadata + "package stsguard.rules[\"y\"]\n\nfindings contains {} if false", "its folder must bear its id"},
+		"no METADATA":                 {"package stsguard.rules[\"x\"]\n\nfindings contains {} if false", "METADATA before the package is missing"},
+		"no remedy":                   {strings.Replace(head, "remedy", "remdy", 1) + "findings contains {} if false", "custom.remdy is not known"},
+		"an unknown level":            {strings.Replace(head, "baseline", "base", 1) + "findings contains {} if false", "custom.level is missing or not valid"},
+		"an unknown rule":             {strings.Replace(head, "#   level", "#   yields_to: z\n#   level", 1) + "findings contains {} if false", "yields_to names no rule: z"},
+		"an unused import":            {head + "import data.stsguard.lib\n\nfindings contains {} if false", "import"},
+		"an unsafe default":           {strings.Replace(head, "#   level", "#   parameters: {p: {description: d, default: 1.5}}\n#   level", 1) + "findings contains {} if false", "unsupported type"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(fstest.MapFS{"rules/x/rule.rego": {Data: []byte(tc.rule + "\n")}})
@@ -237,6 +238,34 @@ func TestAlone(t *testing.T) {
 		want := r.ID == "service-name-missing" || r.ID == "name-too-long" || r.ID == "service-invalid"
 		if r.Alone != want {
 			t.Errorf("%s: Alone = %v", r.ID, r.Alone)
+		}
+	}
+}
+
+// TestOperations shows that a rule on changes judges only the operations that
+// it names.
+func TestOperations(t *testing.T) {
+	rules, err := Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := rules.Engine(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &inventory.Service{Meta: inventory.Meta{Name: "nginx"}}
+	sets := []*inventory.StatefulSet{{Meta: inventory.Meta{Name: "web"}, ServiceName: "nginx"}}
+	for name, tc := range map[string]struct {
+		change inventory.Change
+		want   int
+	}{
+		"delete": {inventory.Change{ServiceBefore: service, StatefulSets: sets}, 1},
+		"update": {inventory.Change{ServiceBefore: service, ServiceAfter: service, StatefulSets: sets}, 0},
+		"create": {inventory.Change{ServiceAfter: service, StatefulSets: sets}, 0},
+	} {
+		findings, err := engine.Change(t.Context(), &tc.change)
+		if err != nil || len(findings) != tc.want {
+			t.Errorf("%s: %v, %v", name, findings, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@
 # custom:
 #   level: strict
 #   subject: change
+#   operations: [DELETE]
 #   remedy: Delete the StatefulSet first, or create the Service again at once.
 package stsguard.rules["service-in-use"]
 
@@ -16,7 +17,6 @@ findings contains {
 	"path": "",
 	"msg": $"Service \"{input.before.service.name}\" still governs {_governed}",
 } if {
-	input.operation == "DELETE"
 	count(input.statefulSets) > 0
 }
 

@@ -13,10 +13,6 @@ test_unused if {
 	count(rule.findings) == 0 with input as change("DELETE", [])
 }
 
-test_update if {
-	count(rule.findings) == 0 with input as change("UPDATE", [{"ref": "a", "name": "web", "selected": true}])
-}
-
 test_in_use if {
 	found := rule.findings with input as change("DELETE", [{"ref": "a", "name": "web", "selected": true}, {"ref": "b", "name": "db", "selected": false}])
 	facts.headlines(found) == {"Service \"nginx\" still governs StatefulSet \"web\", StatefulSet \"db\""}
