@@ -54,6 +54,7 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 		"unknown parameter":  {header + "rules:\n  service-not-found:\n    parameters: {x: 1}\n", `f.yaml:5: rule service-not-found has no parameter "x"`},
 		"wrong type":         {header + "rules:\n  service-not-headless:\n    parameters: {allowSingleReplica: 1}\n", "f.yaml:5: parameter allowSingleReplica must be true or false"},
 		"list of numbers":    {header + "rules:\n  selector-mismatch:\n    parameters: {runtimeLabels: [1]}\n", "f.yaml:5: parameter runtimeLabels must be a list of strings"},
+		"an empty string":    {header + "rules:\n  selector-mismatch:\n    parameters: {runtimeLabels: [\"\"]}\n", "none of them empty"},
 		"no reason":          {header + "exceptions:\n- {rule: service-not-found, name: a}\n", "f.yaml:4: an exception needs a reason"},
 		"no date":            {header + "exceptions:\n- rule: service-not-found\n  name: a\n  reason: b\n  expires: soon\n", `f.yaml:7: "soon" is not a date`},
 		"no header":          {"defaults: {}\n", `f.yaml:1: apiVersion must be stsguard.dev/v1alpha1, not ""`},

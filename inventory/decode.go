@@ -143,13 +143,14 @@ type statefulSetSpec struct {
 }
 
 type container struct {
-	Command        []string               `json:"command"`
-	Args           []string               `json:"args"`
-	Env            []envVar               `json:"env"`
-	Ports          []corev1.ContainerPort `json:"ports"`
-	LivenessProbe  *handlers              `json:"livenessProbe"`
-	ReadinessProbe *handlers              `json:"readinessProbe"`
-	StartupProbe   *handlers              `json:"startupProbe"`
+	RestartPolicy  *corev1.ContainerRestartPolicy `json:"restartPolicy"`
+	Command        []string                       `json:"command"`
+	Args           []string                       `json:"args"`
+	Env            []envVar                       `json:"env"`
+	Ports          []corev1.ContainerPort         `json:"ports"`
+	LivenessProbe  *handlers                      `json:"livenessProbe"`
+	ReadinessProbe *handlers                      `json:"readinessProbe"`
+	StartupProbe   *handlers                      `json:"startupProbe"`
 	Lifecycle      *struct {
 		PostStart *handlers `json:"postStart"`
 		PreStop   *handlers `json:"preStop"`
@@ -226,17 +227,28 @@ func newStatefulSet(m Meta, labels map[string]string, s *statefulSetSpec) *State
 	if out.PodManagementPolicy == "" {
 		out.PodManagementPolicy = string(appsv1.OrderedReadyPodManagement)
 	}
-	for _, c := range s.Template.Spec.Containers {
-		for _, p := range c.Ports {
-			port := ContainerPort{Name: p.Name, Protocol: string(p.Protocol), Port: p.ContainerPort}
-			if port.Protocol == "" {
-				port.Protocol = string(corev1.ProtocolTCP)
-			}
-			out.Ports = append(out.Ports, port)
+	for i := range s.Template.Spec.Containers {
+		out.addPorts(&s.Template.Spec.Containers[i])
+	}
+	for i := range s.Template.Spec.InitContainers {
+		// Such a one is a sidecar, and runs as long as the others.
+		c := &s.Template.Spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			out.addPorts(c)
 		}
 	}
 	out.MentionsPeers = mentionsPeers(s)
 	return out
+}
+
+func (s *StatefulSet) addPorts(c *container) {
+	for _, p := range c.Ports {
+		port := ContainerPort{Name: p.Name, Protocol: string(p.Protocol), Port: p.ContainerPort}
+		if port.Protocol == "" {
+			port.Protocol = string(corev1.ProtocolTCP)
+		}
+		s.Ports = append(s.Ports, port)
+	}
 }
 
 // mentionsPeers looks for a name directly below the governing Service's, as in
@@ -307,7 +319,7 @@ func narrowContainers(in []corev1.Container) []container {
 	out := make([]container, len(in))
 	for i := range in {
 		c := &in[i]
-		n := container{Command: c.Command, Args: c.Args, Ports: c.Ports}
+		n := container{RestartPolicy: c.RestartPolicy, Command: c.Command, Args: c.Args, Ports: c.Ports}
 		for _, e := range c.Env {
 			n.Env = append(n.Env, envVar{Value: e.Value})
 		}

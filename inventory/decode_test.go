@@ -19,7 +19,7 @@ func FuzzDecodersAgree(f *testing.F) {
 		`{"metadata":{"name":"web","namespace":"a","labels":{"x":"y"},"annotations":{"stsguard.dev/ignore":"a","other":"b"},
 		  "deletionTimestamp":"2026-01-01T00:00:00Z","ownerReferences":[{"kind":"Redis","name":"r","controller":true},{"kind":"X","name":"y"}]},
 		  "spec":{"serviceName":"nginx","replicas":0,"ordinals":{"start":3},"podManagementPolicy":"Parallel","selector":{"matchLabels":{"app":"nginx"}},
-		  "template":{"metadata":{"labels":{"app":"nginx"}},"spec":{"initContainers":[{"args":["ping web-0.nginx"]}],
+		  "template":{"metadata":{"labels":{"app":"nginx"}},"spec":{"initContainers":[{"args":["ping web-0.nginx"]},{"restartPolicy":"Always","ports":[{"containerPort":9}]}],
 		  "containers":[{"ports":[{"name":"web","containerPort":80},{"containerPort":53,"protocol":"UDP"}],"env":[{"name":"PEER","value":"$(POD).nginx.a.svc"}],
 		  "readinessProbe":{"exec":{"command":["nc","-z","web-1.nginx"]}},"lifecycle":{"preStop":{"exec":{"command":["x"]}}}}]}}}}`,
 		`{"metadata":{"name":"nginx"},"spec":{"type":"NodePort","clusterIP":"None","clusterIPs":["None"],"selector":{"app":"nginx"},

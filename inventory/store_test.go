@@ -143,6 +143,7 @@ func TestSelects(t *testing.T) {
 		"one more":                 {map[string]string{"app": "nginx", "tier": "db"}, false},
 		"one pod":                  {map[string]string{labelPodName: "web-0"}, true},
 		"one pod of another set":   {map[string]string{labelPodName: "web-db-0"}, false},
+		"no ordinal":               {map[string]string{labelPodName: "web-00"}, false},
 		"no pod's name":            {map[string]string{labelPodName: "web"}, false},
 		"one index":                {map[string]string{"app": "nginx", labelPodIndex: "3"}, true},
 		"no index":                 {map[string]string{labelPodIndex: "x"}, false},
@@ -153,6 +154,9 @@ func TestSelects(t *testing.T) {
 		s := &Service{Type: "ClusterIP", Selector: tc.selector}
 		if got := s.Selects(web); got != tc.want {
 			t.Errorf("%s: Selects = %v", name, got)
+		}
+		if unmatched := s.Unmatched(web); tc.selector != nil && (len(unmatched) == 0) != tc.want {
+			t.Errorf("%s: Unmatched = %v", name, unmatched)
 		}
 		s.Type = "ExternalName"
 		if s.Selects(web) {

@@ -8,6 +8,7 @@
 package inventory
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -97,7 +98,7 @@ type StatefulSet struct {
 	Replicas            int32
 	OrdinalsStart       int32
 	PodManagementPolicy string
-	// Ports are those of all containers, in order.
+	// Ports are those of all containers, in order, then those of sidecars.
 	Ports []ContainerPort
 	// MentionsPeers says that a command, an argument, an environment variable
 	// or a probe looks a name up below the governing Service.
@@ -146,14 +147,24 @@ func (s *Service) Selects(set *StatefulSet) bool {
 		return false
 	}
 	for k, v := range s.Selector {
-		if got, ok := set.PodLabels[k]; ok && got == v {
-			continue
-		}
-		if !set.podsMayCarry(k, v) {
+		if !set.podsCarry(k, v) {
 			return false
 		}
 	}
 	return true
+}
+
+// Unmatched are the keys of the selector, sorted, that no pod of set has with
+// that value.
+func (s *Service) Unmatched(set *StatefulSet) []string {
+	var out []string
+	for k, v := range s.Selector {
+		if !set.podsCarry(k, v) {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // SelectsWorkload says whether the Service selects the workload's pods.
@@ -220,16 +231,19 @@ const (
 	labelRevisionHash = "controller-revision-hash"
 )
 
-// podsMayCarry says whether a controller gives this label to some pod of the
-// set. Which ordinals there will be is not held against it: replicas change.
-func (s *StatefulSet) podsMayCarry(key, value string) bool {
+// podsCarry says whether some pod of the set has the label, from the template or
+// from a controller. Which ordinals there will be is not held against it:
+// replicas change.
+func (s *StatefulSet) podsCarry(key, value string) bool {
+	if got, ok := s.PodLabels[key]; ok && got == value {
+		return true
+	}
 	switch key {
 	case labelPodName:
 		name, ok := setOfPod(value)
 		return ok && name == s.Name
 	case labelPodIndex:
-		_, err := strconv.ParseUint(value, 10, 31)
-		return err == nil
+		return isOrdinal(value)
 	case labelRevisionHash:
 		return strings.HasPrefix(value, s.Name+"-")
 	}
@@ -242,6 +256,11 @@ func setOfPod(pod string) (set string, ok bool) {
 	if i < 1 {
 		return "", false
 	}
-	_, err := strconv.ParseUint(pod[i+1:], 10, 31)
-	return pod[:i], err == nil
+	return pod[:i], isOrdinal(pod[i+1:])
+}
+
+// isOrdinal says whether the text is an ordinal as Kubernetes writes it.
+func isOrdinal(text string) bool {
+	n, err := strconv.ParseInt(text, 10, 32)
+	return err == nil && n >= 0 && strconv.FormatInt(n, 10) == text
 }

@@ -216,8 +216,8 @@ func (p Parameter) Check(value any) error {
 			return fmt.Errorf("must be a list of strings")
 		}
 		for _, v := range list {
-			if _, ok := v.(string); !ok {
-				return fmt.Errorf("must be a list of strings")
+			if text, ok := v.(string); !ok || text == "" {
+				return fmt.Errorf("must be a list of strings, none of them empty")
 			}
 		}
 	default:

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"slices"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/stsguard/stsguard/inventory"
@@ -19,7 +21,7 @@ func init() {
 		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "podLabels", "podManagementPolicy",
 		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "replicas", "selected", "selector",
 		"selectsPods", "service", "serviceName", "services", "sessionAffinity", "siblings", "statefulSet",
-		"statefulSets", "targetPort", "type", "undecided", "workloads",
+		"statefulSets", "targetPort", "type", "undecided", "unmatched", "workloads",
 		"CREATE", "UPDATE", "DELETE", "Service", "StatefulSet", "ClusterIP", inventory.None, "TCP", "OrderedReady",
 	)
 }
@@ -90,7 +92,7 @@ func changeTerm(c *inventory.Change) *ast.Term {
 }
 
 var (
-	noService     = serviceFacts(&inventory.Service{}, "", false, nil)
+	noService     = serviceFacts(&inventory.Service{}, "", nil)
 	noStatefulSet = statefulSetFacts(&inventory.StatefulSet{}, "")
 )
 
@@ -133,15 +135,21 @@ func servicesTerm(services []*inventory.Service, set *inventory.StatefulSet) *as
 // serviceTerm describes a Service as seen from the StatefulSets whose pods it
 // may select.
 func serviceTerm(s *inventory.Service, sets []*inventory.StatefulSet) *ast.Term {
-	selects := false
-	for _, set := range sets {
-		selects = selects || s.Selects(set)
-	}
-	return serviceFacts(s, s.Ref(), selects, sets)
+	return serviceFacts(s, s.Ref(), sets)
 }
 
-func serviceFacts(s *inventory.Service, ref inventory.Ref, selects bool, sets []*inventory.StatefulSet) *ast.Term {
+func serviceFacts(s *inventory.Service, ref inventory.Ref, sets []*inventory.StatefulSet) *ast.Term {
 	found := ref != ""
+	selects := false
+	var unmatched []string
+	for _, set := range sets {
+		selects = selects || s.Selects(set)
+		for _, key := range s.Unmatched(set) {
+			if !slices.Contains(unmatched, key) {
+				unmatched = append(unmatched, key)
+			}
+		}
+	}
 	return object(
 		item("found", ast.InternedTerm(found)),
 		item("ref", text(string(ref))),
@@ -168,6 +176,7 @@ func serviceFacts(s *inventory.Service, ref inventory.Ref, selects bool, sets []
 		item("annotations", pairs(s.Annotations)),
 		item("headless", ast.InternedTerm(s.Headless())),
 		item("undecided", ast.InternedTerm(found && s.Undecided())),
+		item("unmatched", list(unmatched, text)),
 		item("selectsPods", ast.InternedTerm(selects)),
 		item("controller", text(s.Controller)),
 	)

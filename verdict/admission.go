@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/inventory"
@@ -78,26 +79,31 @@ func (j *Judge) LeavesAlone(req *Request, cache inventory.Reader) bool {
 	if s := req.StatefulSetAfter; s != nil && s.Deleting {
 		return true
 	}
+	if s := req.ServiceBefore; s != nil && s.Deleting && req.Operation == Delete {
+		return true
+	}
 	ns := cache.Namespace(req.Namespace)
 	return ns != nil && ns.Terminating
 }
 
 // Admit judges a request against what the cache knows. Nothing is said on the
 // cache's word alone: before a denial or a warning everything is read live and
-// judged again. An error means that it could not be judged, which is neither
-// yes nor no; what only warns is worth no error.
+// judged again, and so it is where the cache doesn't know the namespace yet and
+// what it asks for. An error means that it could not be judged, which is
+// neither yes nor no; what only warns is worth no error.
 func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Admission, error) {
 	if j.LeavesAlone(req, cache) {
 		return &Admission{}, nil
 	}
+	known := cache.Namespace(req.Namespace) != nil
 	a, err := j.admit(ctx, req, cache, cache)
-	if err != nil || !a.speaks() {
+	if err != nil || known && !a.speaks() {
 		return a, err
 	}
 	fresh, err := live.Read(ctx, req.Namespace)
 	switch {
-	case err != nil && a.Denied():
-		return nil, fmt.Errorf("read namespace %q before denying: %w", req.Namespace, err)
+	case err != nil && (a.Denied() || !known):
+		return nil, fmt.Errorf("read namespace %q to make sure: %w", req.Namespace, err)
 	case err != nil:
 		return a, nil
 	}
@@ -114,7 +120,8 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 			return nil, fmt.Errorf("look for pods of %s before denying: %w", set.Ref(), err)
 		}
 		if run {
-			soften(a.Decisions, config.Warn, "its pods are already running, and need their StatefulSet back")
+			l := j.levels(fresh.Namespace(req.Namespace))
+			l.soften(a.Decisions, config.Warn, "its pods are already running, and need their StatefulSet back")
 		}
 	}
 	return a, nil
@@ -123,7 +130,9 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 // admit judges the difference that the request makes to the world. Namespaces
 // of others are named, if at all, by what the cache knows.
 func (j *Judge) admit(ctx context.Context, req *Request, world, cache inventory.Reader) (*Admission, error) {
-	before, after := req.sides(world)
+	after := req.after(world)
+	// Most requests have no findings, and what was before is of no interest.
+	before := sync.OnceValue(func() inventory.Reader { return req.before(world) })
 	l := j.levels(world.Namespace(req.Namespace))
 	a := &Admission{Notes: l.invalid}
 	var all []Decision
@@ -155,48 +164,55 @@ func (j *Judge) admit(ctx context.Context, req *Request, world, cache inventory.
 	all = append(all, decided...)
 
 	if slices.Contains(j.config.Controllers.Usernames, req.Username) {
-		soften(all, j.config.Controllers.Mode, req.Username+" is a controller")
+		l.soften(all, j.config.Controllers.Mode, req.Username+" is a controller")
 	}
 	if owner := req.controller(); owner != "" {
-		soften(all, j.config.Controllers.Mode, owner+" manages it")
+		l.soften(all, j.config.Controllers.Mode, owner+" manages it")
 	}
 	a.Decisions = slices.DeleteFunc(settle(all), func(d Decision) bool { return d.Skipped || d.Mode == config.Off })
 	slices.SortStableFunc(a.Decisions, func(x, y Decision) int { return y.Mode.Compare(x.Mode) })
 	return a, nil
 }
 
-// sides are the world without what the request does, and with it.
-func (r *Request) sides(world inventory.Reader) (before, after inventory.Reader) {
-	b, a := inventory.NewOverlay(world), inventory.NewOverlay(world)
-	if s := r.ServiceAfter; s != nil {
-		b.RemoveService(s.Namespace, s.Name)
-		a.PutService(s)
+// after is the world with what the request does.
+func (r *Request) after(world inventory.Reader) inventory.Reader {
+	o := inventory.NewOverlay(world)
+	switch {
+	case r.ServiceAfter != nil:
+		o.PutService(r.ServiceAfter)
+	case r.StatefulSetAfter != nil:
+		o.PutStatefulSet(r.StatefulSetAfter)
+	case r.ServiceBefore != nil:
+		o.RemoveService(r.ServiceBefore.Namespace, r.ServiceBefore.Name)
 	}
-	if s := r.ServiceBefore; s != nil {
-		b.PutService(s)
-		if r.Operation == Delete {
-			a.RemoveService(s.Namespace, s.Name)
-		}
+	return o
+}
+
+// before is the world without it, whatever the cache has heard already.
+func (r *Request) before(world inventory.Reader) inventory.Reader {
+	o := inventory.NewOverlay(world)
+	switch {
+	case r.ServiceBefore != nil:
+		o.PutService(r.ServiceBefore)
+	case r.StatefulSetBefore != nil:
+		o.PutStatefulSet(r.StatefulSetBefore)
+	case r.ServiceAfter != nil:
+		o.RemoveService(r.ServiceAfter.Namespace, r.ServiceAfter.Name)
+	case r.StatefulSetAfter != nil:
+		o.RemoveStatefulSet(r.StatefulSetAfter.Namespace, r.StatefulSetAfter.Name)
 	}
-	if s := r.StatefulSetAfter; s != nil {
-		b.RemoveStatefulSet(s.Namespace, s.Name)
-		a.PutStatefulSet(s)
-	}
-	if s := r.StatefulSetBefore; s != nil {
-		b.PutStatefulSet(s)
-	}
-	return b, a
+	return o
 }
 
 // touched are the StatefulSets, as they are after the request, whose relation
 // it can change.
-func (r *Request) touched(before, after inventory.Reader) []*inventory.StatefulSet {
+func (r *Request) touched(before func() inventory.Reader, after inventory.Reader) []*inventory.StatefulSet {
 	if r.StatefulSetAfter != nil {
 		return []*inventory.StatefulSet{r.StatefulSetAfter}
 	}
 	out := inventory.TouchedBy(after, r.ServiceAfter)
 	if r.ServiceBefore != nil {
-		for _, set := range inventory.TouchedBy(before, r.ServiceBefore) {
+		for _, set := range inventory.TouchedBy(before(), r.ServiceBefore) {
 			if !slices.Contains(out, set) {
 				out = append(out, set)
 			}
@@ -218,7 +234,7 @@ func (r *Request) controller() string {
 	return ""
 }
 
-func (j *Judge) admitRelation(ctx context.Context, req *Request, set *inventory.StatefulSet, before, after, cache inventory.Reader, l levels) ([]Decision, error) {
+func (j *Judge) admitRelation(ctx context.Context, req *Request, set *inventory.StatefulSet, before func() inventory.Reader, after, cache inventory.Reader, l levels) ([]Decision, error) {
 	now := inventory.Relate(after, set)
 	if j.config.RevealOtherNamespaces {
 		now.Elsewhere = inventory.Elsewhere(cache, set)
@@ -227,24 +243,29 @@ func (j *Judge) admitRelation(ctx context.Context, req *Request, set *inventory.
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
-	excused, err := j.wrongBefore(ctx, req, now, before)
+	wrong, err := j.wrongBefore(ctx, req, now, before(), l)
 	if err != nil {
 		return nil, err
 	}
 	decided := j.decide(in, l)
+	j.compare(req, decided, wrong, l)
+	return decided, nil
+}
+
+// compare softens what is not new, and what a dry-run can't be sure of.
+func (j *Judge) compare(req *Request, decided []Decision, wrong concerns, l levels) {
 	for i := range decided {
 		d := decided[i : i+1]
-		if excused[concernOf(&d[0].Finding)] {
-			soften(d, config.Warn, "it was wrong before")
+		if wrong.had(&d[0].Finding) {
+			l.soften(d, config.Warn, "it was wrong before")
 		}
-		if req.DryRun && !(d[0].Rule.Alone && req.StatefulSetAfter != nil) {
-			soften(d, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
+		// A finding about a StatefulSet rests on that, too, when the request
+		// is for a Service.
+		alone := d[0].Rule.Alone && (d[0].StatefulSet == "" || req.StatefulSetAfter != nil)
+		if req.DryRun && !alone {
+			l.soften(d, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
 		}
 	}
-	if set.Controller != "" {
-		soften(decided, j.config.Controllers.Mode, set.Controller+" manages it")
-	}
-	return decided, nil
 }
 
 // concern is what a finding is about, so that another one about the same is
@@ -255,16 +276,34 @@ type concern struct {
 	object inventory.Ref
 }
 
-func concernOf(f *policies.Finding) concern {
-	if f.Rule.Concern != "" {
-		return concern{set: f.StatefulSet, what: f.Rule.Concern}
+type concerns map[concern]bool
+
+// add takes a decision about the state before into account. One that is
+// excused stands for its own rule alone, and one that is off for nothing:
+// whoever waives one thing has not waived all that goes with it.
+func (c concerns) add(d *Decision) {
+	switch {
+	case d.Mode == config.Off:
+	case d.Skipped || d.Rule.Concern == "":
+		c[ownConcern(&d.Finding)] = true
+	default:
+		c[concern{set: d.StatefulSet, what: d.Rule.Concern}] = true
 	}
+}
+
+// had says whether there was a finding of the same concern.
+func (c concerns) had(f *policies.Finding) bool {
+	return c[ownConcern(f)] || f.Rule.Concern != "" && c[concern{set: f.StatefulSet, what: f.Rule.Concern}]
+}
+
+// ownConcern is that of a rule which declares none, for each object.
+func ownConcern(f *policies.Finding) concern {
 	return concern{set: f.StatefulSet, what: "rule " + f.Rule.ID, object: f.Object}
 }
 
 // wrongBefore are the concerns about which the StatefulSet had a finding
 // before the request.
-func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Relation, before inventory.Reader) (map[concern]bool, error) {
+func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Relation, before inventory.Reader, l levels) (concerns, error) {
 	set := now.StatefulSet
 	if req.StatefulSetAfter != nil {
 		set = req.StatefulSetBefore
@@ -280,62 +319,52 @@ func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Re
 	// That the Service was missing excuses nothing that it gets wrong when it
 	// is created: this is the one moment when it costs nothing to get it right.
 	created := req.Operation == Create && was.Governing == nil && now.Governing == req.ServiceAfter && req.ServiceAfter != nil
-	out := map[concern]bool{}
-	for i := range in.findings {
-		f := &in.findings[i]
-		if !(created && f.Rule.Concern != "") {
-			out[concernOf(f)] = true
+	out := concerns{}
+	for _, d := range j.decide(in, l) {
+		if !(created && d.Rule.Concern != "") {
+			out.add(&d)
 		}
 	}
 	return out, nil
 }
 
 // admitService judges the Service by itself.
-func (j *Judge) admitService(ctx context.Context, req *Request, before, after inventory.Reader, l levels) ([]Decision, error) {
+func (j *Judge) admitService(ctx context.Context, req *Request, before func() inventory.Reader, after inventory.Reader, l levels) ([]Decision, error) {
 	in, err := j.service(ctx, &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)})
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
-	excused := map[concern]bool{}
+	wrong := concerns{}
 	if s := req.ServiceBefore; s != nil {
-		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before, s)})
+		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before(), s)})
 		if err != nil {
 			return nil, err
 		}
-		for i := range was.findings {
-			excused[concernOf(&was.findings[i])] = true
+		for _, d := range j.decide(was, l) {
+			wrong.add(&d)
 		}
 	}
 	decided := j.decide(in, l)
-	for i := range decided {
-		d := decided[i : i+1]
-		if excused[concernOf(&d[0].Finding)] {
-			soften(d, config.Warn, "it was wrong before")
-		}
-		if req.DryRun && !d[0].Rule.Alone {
-			soften(d, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
-		}
-	}
+	j.compare(req, decided, wrong, l)
 	return decided, nil
 }
 
 // admitChange judges what the request does, which is always new.
-func (j *Judge) admitChange(ctx context.Context, req *Request, before inventory.Reader, l levels) ([]Decision, error) {
+func (j *Judge) admitChange(ctx context.Context, req *Request, before func() inventory.Reader, l levels) ([]Decision, error) {
 	c := &inventory.Change{
 		ServiceBefore: req.ServiceBefore, ServiceAfter: req.ServiceAfter,
 		StatefulSetBefore: req.StatefulSetBefore, StatefulSetAfter: req.StatefulSetAfter,
 	}
 	if req.ServiceBefore != nil {
-		c.StatefulSets = inventory.GovernedBy(before, req.ServiceBefore)
+		c.StatefulSets = inventory.GovernedBy(before(), req.ServiceBefore)
 	}
 	findings, err := j.engine.Change(ctx, c)
 	if err != nil || len(findings) == 0 {
 		return nil, err
 	}
-	in := judgement{findings: findings, service: req.ServiceBefore}
-	decided := j.decide(in, l)
+	decided := j.decide(judgement{findings: findings, service: req.ServiceBefore, governed: c.StatefulSets}, l)
 	if req.DryRun {
-		soften(decided, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
+		l.soften(decided, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
 	}
 	return decided, nil
 }
@@ -354,8 +383,9 @@ func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader
 	if req.Operation != Create || req.ServiceAfter == nil || j.LeavesAlone(req, cache) {
 		return nil, nil
 	}
+	known := cache.Namespace(req.Namespace) != nil
 	in, err := j.inject(ctx, req, cache)
-	if err != nil || in == nil {
+	if err != nil || in == nil && known {
 		return nil, err
 	}
 	fresh, err := live.Read(ctx, req.Namespace)
@@ -369,33 +399,51 @@ func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader
 }
 
 func (j *Judge) inject(ctx context.Context, req *Request, world inventory.Reader) (*Injection, error) {
-	_, after := req.sides(world)
+	after := req.after(world)
 	g := &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}
 	in, err := j.service(ctx, g)
 	if err != nil {
 		return nil, err
 	}
 	l := j.levels(world.Namespace(req.Namespace))
-	objects := []*inventory.Meta{&g.Service.Meta}
-	for _, set := range g.StatefulSets {
-		objects = append(objects, &set.Meta)
-	}
-	for _, f := range in.findings {
-		if f.Fix == nil || !f.Fix.Inject || f.Object != g.Service.Ref() || j.config.Rules[f.Rule.ID].Mode == config.Off {
+	for _, d := range j.decide(in, l) {
+		if d.Fix == nil || !d.Fix.Inject || d.Object != g.Service.Ref() || d.Skipped || j.config.Rules[d.Rule.ID].Mode == config.Off {
 			continue
 		}
-		if _, ok := j.excuse(f.Rule, objects, nil); ok {
-			continue
+		wanted, err := j.wantsFix(ctx, d.Rule.YieldsTo, g, after, l)
+		if err != nil {
+			return nil, err
 		}
-		if id := f.Rule.YieldsTo; id != "" {
-			// The fix is for the sake of the rule that says more; where that
-			// one has no say, nothing is changed.
-			main := j.engine.Catalog.Rule(id)
-			if _, ok := j.excuse(main, objects, nil); ok || !j.mode(main, l).AtLeast(config.Warn) {
-				continue
-			}
+		if wanted {
+			return &Injection{Patch: d.Fix.Patch, Finding: d.Finding}, nil
 		}
-		return &Injection{Patch: f.Fix.Patch, Finding: f}, nil
 	}
 	return nil, nil
+}
+
+// wantsFix says whether the rule for whose sake a Service would be changed has
+// something to say about it that somebody hears: about a StatefulSet that it
+// governs or, where there is none yet, about the Service as such. An empty id
+// is no rule, and nothing speaks against the fix.
+func (j *Judge) wantsFix(ctx context.Context, id string, g *inventory.Governance, after inventory.Reader, l levels) (bool, error) {
+	rule := j.engine.Catalog.Rule(id)
+	if rule == nil {
+		return true, nil
+	}
+	if len(g.StatefulSets) == 0 {
+		_, excused := j.excuse(rule, []*inventory.Meta{&g.Service.Meta}, nil)
+		return !excused && j.mode(rule, l).AtLeast(config.Warn), nil
+	}
+	for _, set := range g.StatefulSets {
+		in, err := j.relation(ctx, inventory.Relate(after, set))
+		if err != nil {
+			return false, err
+		}
+		for _, d := range j.decide(in, l) {
+			if d.Rule == rule && !d.Skipped && d.Mode.AtLeast(config.Warn) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }

@@ -89,6 +89,10 @@ func governedBy(name string) func(*inventory.StatefulSet) {
 	return func(s *inventory.StatefulSet) { s.ServiceName = name }
 }
 
+func ignoring(rule string) func(*inventory.StatefulSet) {
+	return func(s *inventory.StatefulSet) { s.Annotations = map[string]string{"stsguard.dev/ignore": rule} }
+}
+
 func create(o any) *Request { return request(Create, nil, o) }
 
 func request(op Operation, before, after any) *Request {
@@ -320,6 +324,67 @@ func TestAdmit(t *testing.T) {
 		"clusterip-none-missing yields": {
 			have: cluster(set()), request: create(service(ip)), want: "enforce service-not-headless",
 		},
+		"a pod of another set's name": {
+			have: cluster(service(func(s *inventory.Service) {
+				s.Selector = map[string]string{"app": "nginx", "statefulset.kubernetes.io/pod-name": "web-db-0"}
+			})), request: create(set()), want: "enforce selector-mismatch",
+		},
+		"a waived parameter waives the Service's own rule with it": {
+			have:    cluster(set(func(s *inventory.StatefulSet) { s.Replicas = 1 }), labelled("enforce", "strict")),
+			request: create(service(ip)),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Parameters: map[string]any{"allowSingleReplica": true}}}
+			}},
+		},
+		"a StatefulSet that ignores a rule, and the Service's own rule": {
+			have: cluster(set(ignoring("service-not-headless")), labelled("enforce", "strict")), request: create(service(ip)),
+		},
+		"deleting a Service whose StatefulSet a controller manages": {
+			have: cluster(service(), set(func(s *inventory.StatefulSet) { s.Controller = "Redis/main" }), labelled("enforce", "strict")), request: request(Delete, service(), nil),
+			want: "warn service-in-use",
+		},
+		"deleting a Service whose StatefulSet ignores that": {
+			have: cluster(service(), set(ignoring("service-in-use")), labelled("enforce", "strict")), request: request(Delete, service(), nil),
+		},
+		"deleting a Service whose StatefulSet is excepted": {
+			have: cluster(service(), set(), labelled("enforce", "strict")), request: request(Delete, service(), nil),
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "service-in-use", Name: "web", Reason: "x"}}
+			}},
+		},
+		"deleting a Service, one of whose StatefulSets is not excused": {
+			have:    cluster(service(), set(ignoring("service-in-use")), set(func(s *inventory.StatefulSet) { s.Name = "other" }), labelled("enforce", "strict")),
+			request: request(Delete, service(), nil), want: "enforce service-in-use",
+		},
+		"deleting a Service that is on its way out": {
+			have:    cluster(service(), set(), labelled("enforce", "strict")),
+			request: request(Delete, service(func(s *inventory.Service) { s.Deleting = true }), nil),
+		},
+		"a rule that is off excuses no other": {
+			have: cluster(service(ip), set()), request: request(Update, service(ip), service(ip, selecting("apache"))),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Off}}
+			}},
+			want: "enforce selector-mismatch",
+		},
+		"a rule that is ignored excuses no other": {
+			have:    cluster(service(ip), set(ignoring("service-not-headless"))),
+			request: request(Update, service(ip), service(ip, selecting("apache"))),
+			want:    "enforce selector-mismatch",
+		},
+		"taking the annotation away again": {
+			have:    cluster(service(ip), set(ignoring("service-not-headless"))),
+			request: request(Update, set(ignoring("service-not-headless")), set()),
+			want:    "warn service-not-headless",
+		},
+		"a namespace that wants no warnings of what was wrong before": {
+			have: cluster(service(ip), set(), labelled("warn", "none")), request: request(Update, set(), set()),
+			want: "audit service-not-headless",
+		},
+		"a namespace that the cache doesn't know": {
+			have: func() world { w := cluster(); w.DeleteNamespace("default"); return w }(), request: create(set()),
+			want: "enforce service-not-found",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, err := judge(t, tc.options...).Admit(t.Context(), tc.request, tc.have, tc.have)
@@ -353,6 +418,23 @@ func TestAdmitReadsLiveBeforeItDenies(t *testing.T) {
 	}
 	if a, err = judge(t).Admit(t.Context(), create(set()), stale, fresh); err == nil {
 		t.Errorf("a failed live read gave %q, not an error", said(a))
+	}
+}
+
+func TestUnknownNamespaceIsReadLive(t *testing.T) {
+	opted := func(c *config.Configuration) {
+		c.Defaults = config.Defaults{Enforce: config.None, Warn: config.None, Audit: config.None}
+	}
+	lagging := cluster()
+	lagging.DeleteNamespace("default")
+	fresh := cluster(labelled("enforce", "baseline"))
+	a, err := judge(t, opted).Admit(t.Context(), create(set()), lagging, fresh)
+	if err != nil || said(a) != "enforce service-not-found" {
+		t.Errorf("the namespace's label was missed: %q, %v", said(a), err)
+	}
+	fresh.fail = errors.New("connection refused")
+	if a, err = judge(t, opted).Admit(t.Context(), create(set()), lagging, fresh); err == nil {
+		t.Errorf("an unknown namespace gave %q, not an error", said(a))
 	}
 }
 
@@ -397,8 +479,15 @@ func TestInject(t *testing.T) {
 		"the StatefulSet is excepted": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
 			c.Exceptions = []config.Exception{{Rule: "service-not-headless", Name: "web", Reason: "x"}}
 		}}},
-		"it ignores the main rule": {have: cluster(set()), service: service(undecided, annotated("ignore", "service-not-headless"))},
-		"the namespace only warns": {have: cluster(set(), labelled("enforce", "none")), service: service(undecided), want: true},
+		"a parameter waives the main rule": {
+			have: cluster(set(func(s *inventory.StatefulSet) { s.Replicas = 1 })), service: service(undecided),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Parameters: map[string]any{"allowSingleReplica": true}}}
+			}},
+		},
+		"its StatefulSet ignores the main rule": {have: cluster(set(ignoring("service-not-headless"))), service: service(undecided)},
+		"it ignores the main rule":              {have: cluster(set()), service: service(undecided, annotated("ignore", "service-not-headless"))},
+		"the namespace only warns":              {have: cluster(set(), labelled("enforce", "none")), service: service(undecided), want: true},
 		"the namespace neither enforces nor warns": {
 			have: cluster(set(), labelled("enforce", "none", "warn", "none")), service: service(undecided),
 		},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/inventory"
@@ -29,6 +30,8 @@ type Decision struct {
 	Reason string
 	// RepeatedBy is the rule that says the same, for which it is skipped.
 	RepeatedBy string
+	// governs says that a Service was judged that governs StatefulSets.
+	governs bool
 }
 
 // Judge applies one configuration to what the rules find. It is safe for
@@ -110,6 +113,17 @@ func (j *Judge) levels(ns *inventory.Namespace) levels {
 	return l
 }
 
+// heard is what is left of a mode where the namespace wants to hear of less.
+func (l levels) heard(m config.Mode) config.Mode {
+	if m == config.Warn && l.warn == config.None {
+		m = config.Audit
+	}
+	if m == config.Audit && l.audit == config.None {
+		m = config.Off
+	}
+	return m
+}
+
 // mode is what the configuration and the namespace make of a rule. A
 // namespace's own "none" beats the rule's mode, and that beats the levels;
 // advice never denies.
@@ -179,7 +193,7 @@ const (
 )
 
 func ignored(m *inventory.Meta) []string {
-	return strings.FieldsFunc(m.Annotations[annotationIgnore], func(r rune) bool { return r == ',' || r == ' ' })
+	return strings.FieldsFunc(m.Annotations[annotationIgnore], func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
 // unknownIgnores says which of the annotation's ids are of no rule.
@@ -193,13 +207,17 @@ func (j *Judge) unknownIgnores(m *inventory.Meta) []string {
 	return out
 }
 
-// judgement is the findings about one StatefulSet or one Service, with the
-// objects that they are about.
+// judgement is the findings about one StatefulSet, or about one Service and
+// those that it governs.
 type judgement struct {
 	findings []policies.Finding
-	set      *inventory.StatefulSet
-	service  *inventory.Service
-	related  []*inventory.Service
+	// set is the StatefulSet whose relation was judged, with its governing
+	// Service and the others that select its pods.
+	set     *inventory.StatefulSet
+	service *inventory.Service
+	related []*inventory.Service
+	// governed are the StatefulSets of a Service that was judged.
+	governed []*inventory.StatefulSet
 }
 
 func (j *Judge) relation(ctx context.Context, rel *inventory.Relation) (judgement, error) {
@@ -209,14 +227,29 @@ func (j *Judge) relation(ctx context.Context, rel *inventory.Relation) (judgemen
 
 func (j *Judge) service(ctx context.Context, g *inventory.Governance) (judgement, error) {
 	findings, err := j.engine.Service(ctx, g)
-	return judgement{findings: findings, service: g.Service}, err
+	return judgement{findings: findings, service: g.Service, governed: g.StatefulSets}, err
+}
+
+// controller is who manages what was judged: the StatefulSet, or the Service,
+// or every StatefulSet that the Service governs.
+func (in *judgement) controller() string {
+	if in.set != nil {
+		return in.set.Controller
+	}
+	if in.service != nil && in.service.Controller != "" {
+		return in.service.Controller
+	}
+	if len(in.governed) == 0 || slices.ContainsFunc(in.governed, func(s *inventory.StatefulSet) bool { return s.Controller == "" }) {
+		return ""
+	}
+	return in.governed[0].Controller
 }
 
 // decide applies configuration, exceptions and annotations to each finding.
 func (j *Judge) decide(in judgement, l levels) []Decision {
 	out := make([]Decision, 0, len(in.findings))
 	for _, f := range in.findings {
-		d := Decision{Finding: f, Mode: j.mode(f.Rule, l)}
+		d := Decision{Finding: f, Mode: j.mode(f.Rule, l), governs: len(in.governed) > 0}
 		var objects, others []*inventory.Meta
 		see := func(ref inventory.Ref, m *inventory.Meta, counts bool) {
 			if ref != f.Object {
@@ -240,14 +273,30 @@ func (j *Judge) decide(in judgement, l levels) []Decision {
 			}
 		}
 		if f.AtMostWarn && d.Mode == config.Enforce {
-			d.Mode, d.Reason = config.Warn, "it rests on a Service that does not exist"
+			d.Mode, d.Reason = l.heard(config.Warn), "it rests on a Service that does not exist"
 		}
 		if reason, ok := j.excuse(f.Rule, objects, others); ok {
+			d.Skipped, d.Reason = true, reason
+		} else if reason, ok := j.excuseGoverned(f.Rule, in.governed); ok {
 			d.Skipped, d.Reason = true, reason
 		}
 		out = append(out, d)
 	}
+	if owner := in.controller(); owner != "" {
+		l.soften(out, j.config.Controllers.Mode, owner+" manages it")
+	}
 	return out
+}
+
+// excuseGoverned looks for what lets every StatefulSet that a Service governs
+// pass.
+func (j *Judge) excuseGoverned(r *policies.Rule, governed []*inventory.StatefulSet) (reason string, ok bool) {
+	for _, set := range governed {
+		if reason, ok = j.excuse(r, []*inventory.Meta{&set.Meta}, nil); !ok {
+			return "", false
+		}
+	}
+	return reason, ok
 }
 
 // settle lets go of findings that follow one which is not there, or say again
@@ -257,15 +306,16 @@ func settle(all []Decision) []Decision {
 		what string
 		ref  inventory.Ref
 	}
-	concerns, rules := map[about]bool{}, map[about]bool{}
-	for i := range all {
-		d := &all[i]
-		if d.Skipped || d.Mode == config.Off {
-			continue
+	concerns, said := map[about]bool{}, map[about]Decision{}
+	for _, d := range all {
+		counts := !d.Skipped && d.Mode != config.Off
+		if counts {
+			concerns[about{d.Rule.Concern, d.StatefulSet}] = true
 		}
-		concerns[about{d.Rule.Concern, d.StatefulSet}] = true
 		for _, ref := range d.Related {
-			rules[about{d.Rule.ID, ref}] = true
+			if key := (about{d.Rule.ID, ref}); counts || said[key].Rule == nil {
+				said[key] = d
+			}
 		}
 	}
 	out := all[:0]
@@ -273,8 +323,19 @@ func settle(all []Decision) []Decision {
 		if d.Rule.Follows != "" && !concerns[about{d.Rule.Follows, d.StatefulSet}] {
 			continue
 		}
-		if id := d.Rule.YieldsTo; id != "" && rules[about{id, d.Object}] {
-			d.Skipped, d.Reason, d.RepeatedBy = true, id+" says it already", id
+		if id := d.Rule.YieldsTo; id != "" {
+			switch main := said[about{id, d.Object}]; {
+			case main.Rule == nil && d.governs:
+				// The rule that has the say found nothing to say.
+				continue
+			case main.Rule == nil:
+			case main.Skipped:
+				d.Skipped, d.Reason = true, main.Reason
+			case main.Mode == config.Off:
+				d.Mode = config.Off
+			default:
+				d.Skipped, d.Reason, d.RepeatedBy = true, id+" says it already", id
+			}
 		}
 		out = append(out, d)
 	}
@@ -296,23 +357,20 @@ type Report struct {
 // there.
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) *Report {
 	out := &Report{}
-	l := levels{enforce: enforce, warn: show, audit: config.None}
+	l := levels{enforce: enforce, warn: show, audit: config.None, labelled: map[config.Mode]bool{config.Enforce: enforce == config.None}}
 	keep := func(m *inventory.Meta, in judgement, err error) {
 		if err != nil {
 			out.Errors = append(out.Errors, err)
 			return
 		}
 		out.Notes = append(out.Notes, j.unknownIgnores(m)...)
-		decided := j.decide(in, l)
-		if m.Controller != "" {
-			soften(decided, j.config.Controllers.Mode, m.Controller+" manages it")
-		}
-		out.Decisions = append(out.Decisions, decided...)
+		out.Decisions = append(out.Decisions, j.decide(in, l)...)
 	}
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
 	for _, ns := range namespaces {
 		if j.exempt(ns) {
+			out.Notes = append(out.Notes, fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns))
 			continue
 		}
 		for _, set := range r.StatefulSets(ns) {
@@ -340,13 +398,15 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 }
 
 // soften makes decisions no stronger than most.
-func soften(all []Decision, most config.Mode, reason string) {
+func (l levels) soften(all []Decision, most config.Mode, reason string) {
 	for i := range all {
-		if d := &all[i]; d.Mode != d.Mode.AtMost(most) {
-			d.Mode = most
-			if !d.Skipped {
-				d.Reason = reason
-			}
+		d := &all[i]
+		if d.Mode.Compare(most) <= 0 {
+			continue
+		}
+		d.Mode = l.heard(most)
+		if !d.Skipped {
+			d.Reason = reason
 		}
 	}
 }

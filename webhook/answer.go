@@ -21,6 +21,7 @@ const (
 	// The API server cuts warnings at 256 characters when there is much to
 	// say, and gives up after 4,096 in all.
 	mostWarnings    = 10
+	mostDenials     = 5
 	warningLength   = 255
 	annotationBytes = 1024
 )
@@ -38,13 +39,21 @@ type answer struct {
 func validated(a *verdict.Admission) *answer {
 	out := &answer{allowed: !a.Denied()}
 	var denials []string
+	more := 0
 	for i := range a.Decisions {
 		switch d := &a.Decisions[i]; d.Mode {
 		case config.Enforce:
+			if len(denials) == mostDenials {
+				more++
+				continue
+			}
 			denials = append(denials, strings.TrimRight(verdict.Explain(&d.Finding), "\n"))
 		case config.Warn:
 			out.warnings = append(out.warnings, verdict.Line(&d.Finding))
 		}
+	}
+	if more > 0 {
+		denials = append(denials, fmt.Sprintf("and %d more", more))
 	}
 	out.message = strings.Join(denials, "\n\n")
 	out.warnings = warnings(append(out.warnings, a.Notes...))
@@ -63,9 +72,8 @@ func mutated(in *verdict.Injection) *answer {
 	for i, op := range in.Patch {
 		changes[i] = fmt.Sprintf("%s: %v", op.Path[strings.LastIndexByte(op.Path, '/')+1:], op.Value)
 	}
-	kind, _, name := in.Finding.Object.Split()
-	out.warnings = warnings([]string{fmt.Sprintf("[%s] stsguard set %s on %s %q: %s",
-		in.Finding.Rule.ID, strings.Join(changes, ", "), kind, name, in.Finding.Headline())})
+	out.warnings = warnings([]string{fmt.Sprintf("[%s] %s: stsguard has set %s",
+		in.Finding.Rule.ID, in.Finding.Headline(), strings.Join(changes, ", "))})
 	return out
 }
 
@@ -108,7 +116,7 @@ func annotation(decisions []verdict.Decision) string {
 	for i := range decisions {
 		d := &decisions[i]
 		entry := fmt.Sprintf("%s %s", d.Rule.ID, d.Object)
-		if b.Len()+len(entry) > annotationBytes {
+		if i > 0 && b.Len()+len(entry) > annotationBytes {
 			fmt.Fprintf(&b, "; %d more", len(decisions)-i)
 			break
 		}

@@ -176,7 +176,7 @@ func TestMutated(t *testing.T) {
 	if want := `[{"op":"add","path":"/spec/clusterIP","value":"None"}]`; string(r.Patch) != want {
 		t.Errorf("got %s, want %s", r.Patch, want)
 	}
-	if len(r.Warnings) != 1 || !strings.HasPrefix(r.Warnings[0], `[clusterip-none-missing] stsguard set clusterIP: None on Service "web-headless": `) {
+	if len(r.Warnings) != 1 || r.Warnings[0] != `[clusterip-none-missing] Service "web-headless" does not say clusterIP: None, but its name ends in -headless: stsguard has set clusterIP: None` {
 		t.Errorf("got %q", r.Warnings)
 	}
 }

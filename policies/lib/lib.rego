@@ -2,23 +2,6 @@
 # that a rule's references to the input stand in the rule.
 package stsguard.lib
 
-# The keys of the selector that pods of the StatefulSet don't have, or have
-# with another value.
-mismatched_keys(selector, set) := {key |
-	some key, value in selector
-	not _carries(set, key, value)
-}
-
-_carries(set, key, value) if set.podLabels[key] == value
-
-# Controllers add these labels to running pods: a selector over them selects
-# some of the pods.
-_carries(set, "statefulset.kubernetes.io/pod-name", value) if startswith(value, $"{set.name}-")
-
-_carries(_, "apps.kubernetes.io/pod-index", _) := true
-
-_carries(set, "controller-revision-hash", value) if startswith(value, $"{set.name}-")
-
 # Why a Service that is to be headless can't simply be given clusterIP: None,
 # each as the end of a sentence.
 obstacles(service) := union({
@@ -36,7 +19,7 @@ obstacles(service) := union({
 
 _target(port) := $"the pods' port {port.podPort}" if port.podPort != 0
 
-_target(port) := $"\"{port.targetPort}\", which no container's port is called" if port.podPort == 0
+_target(port) := $"\"{port.targetPort}\", which is not the name of one {port.protocol} port of the pods" if port.podPort == 0
 
 # A headless Service that would govern the StatefulSet.
 headless_service(set) := {

@@ -98,7 +98,7 @@ func TestClusterIPNoneIsInjected(t *testing.T) {
 	if s.Spec.ClusterIP != corev1.ClusterIPNone || len(s.Spec.ClusterIPs) != 1 || s.Spec.ClusterIPs[0] != corev1.ClusterIPNone {
 		t.Errorf("got clusterIP %q and clusterIPs %q", s.Spec.ClusterIP, s.Spec.ClusterIPs)
 	}
-	contains(t, got.take(), `[clusterip-none-missing] stsguard set clusterIP: None on Service "nginx-headless"`)
+	contains(t, got.take(), `[clusterip-none-missing] Service "nginx-headless" does not say clusterIP: None, but its name ends in -headless: stsguard has set clusterIP: None`)
 }
 
 func TestDeletingAGoverningServiceWarns(t *testing.T) {

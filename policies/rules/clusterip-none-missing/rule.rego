@@ -37,10 +37,14 @@ _meant := $"StatefulSet \"{input.statefulSets[0].name}\" is governed by it" if {
 	count(input.statefulSets) > 0
 } else := "its annotation stsguard.dev/governing says that it governs a StatefulSet" if {
 	input.service.annotations["stsguard.dev/governing"] == "true"
-} else := $"its name ends in {suffix}" if {
+} else := $"its name ends in {_suffixes[0]}" if {
+	count(_suffixes) > 0
+}
+
+_suffixes := [suffix |
 	some suffix in data.parameters["clusterip-none-missing"].nameSuffixes
 	endswith(input.service.name, suffix)
-}
+]
 
 _hints := [$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.service))]
 

@@ -51,6 +51,12 @@ test_suffix if {
 		with data.parameters["clusterip-none-missing"] as {"nameSuffixes": []}
 }
 
+test_two_suffixes if {
+	found := rule.findings with input as judged(unset({"name": "nginx-headless"}), [])
+		with data.parameters["clusterip-none-missing"] as {"nameSuffixes": ["-headless", "headless"]}
+	count(found) == 1
+}
+
 test_an_address_is_given_already if {
 	some f in rule.findings with input as judged(facts.allocated, [reference]) with data.parameters["clusterip-none-missing"] as parameters
 	not f.fix

@@ -11,16 +11,14 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Make the Service's selector a part of the pod labels. To change both in a
-#     running cluster, apply the pod labels first, by themselves, or annotate the
-#     Service with stsguard.dev/ignore: selector-mismatch meanwhile.
+#     Make the Service's selector a part of the pod labels. Where both are in use,
+#     take the label out of the selector, change the pods, and put it back; or
+#     annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.
 #   parameters:
 #     runtimeLabels:
 #       description: labels that something adds to running pods and that no template holds
 #       default: []
 package stsguard.rules["selector-mismatch"]
-
-import data.stsguard.lib
 
 findings contains {
 	"object": input.statefulSet.ref,
@@ -33,7 +31,7 @@ findings contains {
 
 _mismatched := {key |
 	input.governing.type != "ExternalName"
-	some key in lib.mismatched_keys(input.governing.selector, input.statefulSet)
+	some key in input.governing.unmatched
 	not key in data.parameters["selector-mismatch"].runtimeLabels
 }
 

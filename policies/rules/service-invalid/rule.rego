@@ -31,6 +31,15 @@ findings contains {
 
 findings contains {
 	"object": input.service.ref,
+	"path": "/spec/clusterIP",
+	"msg": $"Service \"{input.service.name}\" has clusterIP: {input.service.clusterIP}, which is neither an address nor None: the case counts",
+} if {
+	lower(input.service.clusterIP) == "none"
+	input.service.clusterIP != "None"
+}
+
+findings contains {
+	"object": input.service.ref,
 	"path": "/spec/clusterIPs",
 	"msg": $"Service \"{input.service.name}\" has clusterIPs, but no clusterIP",
 } if {

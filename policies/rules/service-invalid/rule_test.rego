@@ -37,6 +37,11 @@ test_alias_with_an_address if {
 	facts.headlines(found) == {"Service \"nginx\" has a cluster IP, which a Service of type ExternalName can't have"}
 }
 
+test_case_counts if {
+	found := rule.findings with input as judged({"clusterIP": "none", "clusterIPs": [], "headless": false})
+	facts.headlines(found) == {"Service \"nginx\" has clusterIP: none, which is neither an address nor None: the case counts"}
+}
+
 test_cluster_ips_alone if {
 	found := rule.findings with input as judged({"clusterIP": "", "clusterIPs": ["None"]})
 	facts.headlines(found) == {"Service \"nginx\" has clusterIPs, but no clusterIP"}

@@ -64,5 +64,10 @@ _hints := array.concat(
 		some other in input.services
 		other.headless
 	],
-	[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.governing))],
+	array.concat(
+		[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.governing))],
+		["stsguard leaves it as it is: its annotation stsguard.dev/inject is \"false\"." |
+			input.governing.annotations["stsguard.dev/inject"] == "false"
+		],
+	),
 )

@@ -51,8 +51,13 @@ test_says_why_it_cant_simply_be_headless if {
 		"It can't simply be made headless: port 81 is also a node port.",
 		"It can't simply be made headless: Redis/a manages it.",
 		"It can't simply be made headless: it sends port 80 on to the pods' port 8080, and a headless Service remaps no port.",
-		"It can't simply be made headless: it sends port 81 on to \"http\", which no container's port is called, and a headless Service remaps no port.",
+		"It can't simply be made headless: it sends port 81 on to \"http\", which is not the name of one TCP port of the pods, and a headless Service remaps no port.",
 	}
+}
+
+test_says_that_it_opted_out_of_injection if {
+	found := rule.findings with input as facts.with_fields(facts.relation, {"governing": facts.with_fields(facts.unset, {"annotations": {"stsguard.dev/inject": "false"}})})
+	facts.details(found) == {"stsguard leaves it as it is: its annotation stsguard.dev/inject is \"false\"."}
 }
 
 single := facts.with_fields(facts.relation, {
