@@ -176,3 +176,27 @@ func TestEverythingIsInAScript(t *testing.T) {
 		})
 	}
 }
+
+// TestReadme runs the command that the README shows, where it shows it.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const prompt = "```console\n$ stsguard "
+	_, block, ok := strings.Cut(string(readme), prompt)
+	if !ok {
+		t.Fatal("the README shows no run of stsguard")
+	}
+	block, _, _ = strings.Cut(block, "```")
+	line, want, _ := strings.Cut(block, "\n")
+	t.Chdir("../..")
+	var out strings.Builder
+	c := Command{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
+	if code := c.Main(t.Context(), strings.Fields(line)); code != exitFindings {
+		t.Errorf("exit code %d", code)
+	}
+	if out.String() != want {
+		t.Errorf("got\n%s\nthe README shows\n%s", out.String(), want)
+	}
+}
