@@ -28,7 +28,7 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@test/controlplane/build.sh
 
 .PHONY: update
-update: ## Write the tests' expected files anew
+update: controlplane ## Write the tests' expected files anew
 	UPDATE=1 go test ./policies ./lint ./report ./cmd/stsguard ./test/parity
 
 .PHONY: bench

@@ -84,12 +84,6 @@ func (o *Overlay) ServicesNamed(namespace, name string) []*Service {
 	})
 }
 
-func (o *Overlay) StatefulSetsNamed(namespace, name string) []*StatefulSet {
-	return o.withSets(o.base.StatefulSetsNamed(namespace, name), func(s *StatefulSet) bool {
-		return s.Namespace == namespace && s.Name == name
-	})
-}
-
 func (o *Overlay) ServicesSelecting(set *StatefulSet) []*Service {
 	return o.withServices(o.base.ServicesSelecting(set), func(s *Service) bool {
 		return s.Namespace == set.Namespace && s.Selects(set)

@@ -20,7 +20,6 @@ type Reader interface {
 	// ServicesNamed returns at most one Service in a cluster; manifests can
 	// hold several.
 	ServicesNamed(namespace, name string) []*Service
-	StatefulSetsNamed(namespace, name string) []*StatefulSet
 	// ServicesSelecting returns the Services that select a pod of set.
 	ServicesSelecting(set *StatefulSet) []*Service
 	// StatefulSetsGovernedBy returns those whose serviceName this is.
@@ -196,10 +195,6 @@ func (s *Store) StatefulSets(namespace string) []*StatefulSet {
 
 func (s *Store) ServicesNamed(namespace, name string) []*Service {
 	return read(s, namespace, func(sp *space) []*Service { return slices.Clone(sp.services[name]) })
-}
-
-func (s *Store) StatefulSetsNamed(namespace, name string) []*StatefulSet {
-	return read(s, namespace, func(sp *space) []*StatefulSet { return slices.Clone(sp.sets[name]) })
 }
 
 func (s *Store) StatefulSetsGovernedBy(namespace, service string) []*StatefulSet {

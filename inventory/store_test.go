@@ -90,7 +90,6 @@ func agree(t *testing.T, name string, r Reader, services map[string]*Service, se
 		same(t, name+" StatefulSets", r.StatefulSets(ns), filter(sets, func(s *StatefulSet) bool { return s.Namespace == ns }))
 		for _, n := range []string{"a", "b", "c", "d"} {
 			same(t, name+" ServicesNamed", r.ServicesNamed(ns, n), filter(services, func(s *Service) bool { return s.Namespace == ns && s.Name == n }))
-			same(t, name+" StatefulSetsNamed", r.StatefulSetsNamed(ns, n), filter(sets, func(s *StatefulSet) bool { return s.Namespace == ns && s.Name == n }))
 			same(t, name+" StatefulSetsGovernedBy", r.StatefulSetsGovernedBy(ns, n), filter(sets, func(s *StatefulSet) bool { return s.Namespace == ns && s.ServiceName == n }))
 		}
 	}

@@ -46,7 +46,9 @@ func Run(ctx context.Context, o Options) *report.Report {
 		Files: set.Files, Documents: set.Documents,
 		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
 	})
-	r.Notes = judged.Notes
+	for _, n := range judged.Notes {
+		r.Notes = append(r.Notes, report.Note{Location: report.Location(set.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
+	}
 	for _, l := range set.LeftOut {
 		r.LeftOut = append(r.LeftOut, report.LeftOut(l))
 	}
@@ -85,10 +87,12 @@ func severity(d *verdict.Decision) report.Severity {
 	switch {
 	case d.Mode == config.Enforce:
 		return report.SeverityError
-	case d.Mode == config.Warn && d.Rule.Level != policies.Advice:
+	case d.Rule.Level == policies.Advice:
+		return report.SeverityAdvice
+	case d.Mode == config.Warn:
 		return report.SeverityWarning
 	}
-	return report.SeverityAdvice
+	return report.SeverityNote
 }
 
 func object(set *manifest.Set, ref inventory.Ref) report.Object {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -107,7 +108,76 @@ func Load(from fs.FS) (*Rules, error) {
 	if compiler.Compile(modules); compiler.Failed() {
 		return nil, fmt.Errorf("compile rules: %w", compiler.Errors)
 	}
+	if err := checkReferences(compiler.Modules, catalog); err != nil {
+		return nil, err
+	}
 	return &Rules{Catalog: catalog, compiler: compiler}, nil
+}
+
+// checkReferences finds misspelt fields where OPA's own type check doesn't look:
+// in what a function's argument or a variable of "every" holds, and in
+// parameters. Which fact a variable holds isn't known there, so any field of any
+// fact will do, and none of an object that the rule made up itself.
+func checkReferences(modules map[string]*ast.Module, catalog Catalog) error {
+	var schema any
+	if err := json.Unmarshal(inputSchema, &schema); err != nil {
+		return fmt.Errorf("read the input schema: %w", err)
+	}
+	fields := map[string]bool{}
+	collectFields(schema, fields)
+	parameters := ast.MustParseRef("data.parameters")
+	var errs []error
+	for _, m := range modules {
+		ast.WalkRefs(m, func(r ast.Ref) bool {
+			if ast.BuiltinMap[r.String()] != nil || len(r) < 2 {
+				return false
+			}
+			if r.HasPrefix(parameters) && len(r) > 3 {
+				id, _ := r[2].Value.(ast.String)
+				name, _ := r[3].Value.(ast.String)
+				rule := catalog.Rule(string(id))
+				if rule == nil {
+					errs = append(errs, fmt.Errorf("%s: there is no rule %q whose parameter %s could be", r[0].Location, string(id), string(name)))
+				} else if _, ok := rule.Parameters[string(name)]; !ok {
+					errs = append(errs, fmt.Errorf("%s: rule %s has no parameter %s", r[0].Location, string(id), string(name)))
+				}
+				return false
+			}
+			if _, local := r[0].Value.(ast.Var); !local || r[0].Equal(ast.DefaultRootDocument) || r[0].Equal(ast.InputRootDocument) {
+				return false
+			}
+			for _, t := range r[1:] {
+				if name, ok := t.Value.(ast.String); ok && !fields[string(name)] {
+					errs = append(errs, fmt.Errorf("%s: undefined ref: no fact has a field %s", t.Location, string(name)))
+				}
+			}
+			return false
+		})
+	}
+	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("check references: %w", err)
+	}
+	return nil
+}
+
+// collectFields gathers the names of all properties in a JSON schema.
+func collectFields(schema any, into map[string]bool) {
+	switch s := schema.(type) {
+	case []any:
+		for _, v := range s {
+			collectFields(v, into)
+		}
+	case map[string]any:
+		if properties, ok := s["properties"].(map[string]any); ok {
+			for name := range properties {
+				into[name] = true
+			}
+		}
+		for _, v := range s {
+			collectFields(v, into)
+		}
+	}
 }
 
 // check holds what one rule says of others against them.

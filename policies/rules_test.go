@@ -121,6 +121,22 @@ func TestLoadRefuses(t *testing.T) {
 			head + `findings contains {"object": input.service.ref, "msg": "m"}`,
 			"undefined ref: input.service.ref",
 		},
+		"a misspelt fact in a function": {
+			head + "findings contains {\"object\": input.statefulSet.ref, \"msg\": \"m\"} if _long(input.statefulSet)\n\n_long(set) if count(set.nam) > 9",
+			"no fact has a field nam",
+		},
+		"a misspelt fact in every": {
+			head + "findings contains {\"object\": input.statefulSet.ref, \"msg\": \"m\"} if {\n\tevery s in input.services {\n\t\ts.headles\n\t}\n}",
+			"no fact has a field headles",
+		},
+		"a misspelt parameter": {
+			head + "findings contains {\"object\": input.statefulSet.ref, \"msg\": \"m\"} if data.parameters.x.loud",
+			"rule x has no parameter loud",
+		},
+		"another rule's misspelt parameter": {
+			head + "findings contains {\"object\": input.statefulSet.ref, \"msg\": \"m\"} if data.parameters.z.loud",
+			"there is no rule \"z\"",
+		},
 		"a misspelt head": {
 			head + "findings contains {} if false\nfinding contains {\"object\": \"x\", \"msg\": \"m\"}",
 			"finding is not a head that stsguard reads",

@@ -30,7 +30,19 @@ type Report struct {
 	// LeftOut is what was found and deliberately not read.
 	LeftOut []LeftOut `json:"-"`
 	// Notes are warnings about what the manifests say to stsguard.
-	Notes []string `json:"-"`
+	Notes []Note `json:"-"`
+}
+
+// Note is a warning that is no finding.
+type Note struct {
+	// Location has no file where there is no place to name.
+	Location Location
+	Message  string
+}
+
+// String names the place first.
+func (n Note) String() string {
+	return place(n.Location.File, n.Location.Line, n.Location.Column) + Printable(n.Message)
 }
 
 // Finding is one thing that one rule found wrong with one object.
@@ -69,7 +81,8 @@ const (
 	Skipped Status = "skipped"
 )
 
-// Severity is what an open finding does to the run.
+// Severity is what an open finding does to the run. A note is one whose rule is
+// configured to be heard of in reports only.
 type Severity string
 
 // The severities: an error fails the run, a warning and an advice don't.
@@ -77,6 +90,7 @@ const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
 	SeverityAdvice  Severity = "advice"
+	SeverityNote    Severity = "note"
 )
 
 // Object names a Kubernetes object.
@@ -111,7 +125,7 @@ type Fix struct {
 	// Patch is a JSON patch (RFC 6902) of the object.
 	Patch []PatchOp `json:"patch"`
 	// Create is an object that is missing.
-	Create map[string]any `json:"create,omitempty"`
+	Create map[string]any `json:"-"`
 	// Manifest is Create as YAML.
 	Manifest string `json:"-"`
 }

@@ -89,6 +89,7 @@ func (r *Report) summary() string {
 		{counts[SeverityError], "error", "errors"},
 		{counts[SeverityWarning], "warning", "warnings"},
 		{counts[SeverityAdvice], "advice", "advice"},
+		{counts[SeverityNote], "note", "notes"},
 	} {
 		if c.n > 0 {
 			found = append(found, count(c.n, c.one, c.more))
@@ -135,6 +136,7 @@ var colors = map[Severity]string{
 	SeverityError:   "\x1b[1;31m",
 	SeverityWarning: "\x1b[1;33m",
 	SeverityAdvice:  "\x1b[1;36m",
+	SeverityNote:    "\x1b[1;36m",
 }
 
 func (t textWriter) severity(s Severity) string {

@@ -59,6 +59,11 @@ func (a *Admission) speaks() bool {
 	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode.AtLeast(config.Warn) })
 }
 
+// mightDeny says whether some finding would deny, if not for what softens it.
+func (a *Admission) mightDeny() bool {
+	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.asked == config.Enforce })
+}
+
 // The users whose requests clean up. To hold them up would leave namespaces
 // stuck.
 var cleaners = []string{
@@ -90,19 +95,20 @@ func (j *Judge) LeavesAlone(req *Request, cache inventory.Reader) bool {
 // cache's word alone: before a denial or a warning everything is read live and
 // judged again, and so it is where the cache doesn't know the namespace yet and
 // what it asks for. An error means that it could not be judged, which is
-// neither yes nor no; what only warns is worth no error.
+// neither yes nor no. What no namespace and no configuration asks to deny is
+// worth no error: then the cache's word stands.
 func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Admission, error) {
 	if j.LeavesAlone(req, cache) {
 		return &Admission{}, nil
 	}
 	known := cache.Namespace(req.Namespace) != nil
 	a, err := j.admit(ctx, req, cache, cache)
-	if err != nil || known && !a.speaks() {
+	if err != nil || known && !a.speaks() && len(a.Notes) == 0 {
 		return a, err
 	}
 	fresh, err := live.Read(ctx, req.Namespace)
 	switch {
-	case err != nil && (a.Denied() || !known):
+	case err != nil && (a.mightDeny() || !known):
 		return nil, fmt.Errorf("read namespace %q to make sure: %w", req.Namespace, err)
 	case err != nil:
 		return a, nil
@@ -283,7 +289,7 @@ type concerns map[concern]bool
 // whoever waives one thing has not waived all that goes with it.
 func (c concerns) add(d *Decision) {
 	switch {
-	case d.Mode == config.Off:
+	case d.off():
 	case d.Skipped || d.Rule.Concern == "":
 		c[ownConcern(&d.Finding)] = true
 	default:
@@ -381,6 +387,9 @@ type Injection struct {
 // is done, since a cluster IP can't be changed afterwards.
 func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Injection, error) {
 	if req.Operation != Create || req.ServiceAfter == nil || j.LeavesAlone(req, cache) {
+		return nil, nil
+	}
+	if slices.Contains(j.config.Controllers.Usernames, req.Username) && !j.config.Controllers.Mode.AtLeast(config.Warn) {
 		return nil, nil
 	}
 	known := cache.Namespace(req.Namespace) != nil

@@ -377,6 +377,17 @@ func TestAdmit(t *testing.T) {
 			request: request(Update, set(ignoring("service-not-headless")), set()),
 			want:    "warn service-not-headless",
 		},
+		"exposure where what was wrong before is not even warned of": {
+			have:    cluster(service(ip), set(), labelled("warn", "none", "audit", "none")),
+			request: create(service(ip, named("web-public"))), want: "enforce clusterip-exposure",
+		},
+		"a rule's own mode is not lost to the one that it yields to": {
+			have: cluster(set()), request: create(service(ip)),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Warn}, "clusterip-none-missing": {Mode: config.Enforce}}
+			}},
+			want: "enforce clusterip-none-missing, warn service-not-headless",
+		},
 		"a namespace that wants no warnings of what was wrong before": {
 			have: cluster(service(ip), set(), labelled("warn", "none")), request: request(Update, set(), set()),
 			want: "audit service-not-headless",
@@ -431,6 +442,11 @@ func TestUnknownNamespaceIsReadLive(t *testing.T) {
 	a, err := judge(t, opted).Admit(t.Context(), create(set()), lagging, fresh)
 	if err != nil || said(a) != "enforce service-not-found" {
 		t.Errorf("the namespace's label was missed: %q, %v", said(a), err)
+	}
+	wrong := cluster(service(ip), set())
+	wrong.fail = errors.New("connection refused")
+	if a, err = judge(t).Admit(t.Context(), request(Update, set(), set()), wrong, wrong); err == nil {
+		t.Errorf("what the cache says was wrong before gave %q, not an error", said(a))
 	}
 	fresh.fail = errors.New("connection refused")
 	if a, err = judge(t, opted).Admit(t.Context(), create(set()), lagging, fresh); err == nil {

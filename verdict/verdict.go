@@ -32,7 +32,14 @@ type Decision struct {
 	RepeatedBy string
 	// governs says that a Service was judged that governs StatefulSets.
 	governs bool
+	// asked is the mode that configuration and namespace ask for, before
+	// anything softened it; own says that the rule's own configuration does.
+	asked config.Mode
+	own   bool
 }
+
+// off says whether nobody asked for the finding.
+func (d *Decision) off() bool { return d.asked == config.Off }
 
 // Judge applies one configuration to what the rules find. It is safe for
 // concurrent use.
@@ -201,7 +208,7 @@ func (j *Judge) unknownIgnores(m *inventory.Meta) []string {
 	var out []string
 	for _, id := range ignored(m) {
 		if j.engine.Catalog.Rule(id) == nil {
-			out = append(out, fmt.Sprintf("the annotation %s of %s names %q, which is not a rule", annotationIgnore, m.Name, id))
+			out = append(out, fmt.Sprintf("the annotation %s of %q names %q, which is not a rule", annotationIgnore, m.Name, id))
 		}
 	}
 	return out
@@ -249,7 +256,8 @@ func (in *judgement) controller() string {
 func (j *Judge) decide(in judgement, l levels) []Decision {
 	out := make([]Decision, 0, len(in.findings))
 	for _, f := range in.findings {
-		d := Decision{Finding: f, Mode: j.mode(f.Rule, l), governs: len(in.governed) > 0}
+		d := Decision{Finding: f, Mode: j.mode(f.Rule, l), governs: len(in.governed) > 0, own: j.config.Rules[f.Rule.ID].Mode != ""}
+		d.asked = d.Mode
 		var objects, others []*inventory.Meta
 		see := func(ref inventory.Ref, m *inventory.Meta, counts bool) {
 			if ref != f.Object {
@@ -308,7 +316,8 @@ func settle(all []Decision) []Decision {
 	}
 	concerns, said := map[about]bool{}, map[about]Decision{}
 	for _, d := range all {
-		counts := !d.Skipped && d.Mode != config.Off
+		// A finding that was only softened is still there.
+		counts := !d.Skipped && !d.off()
 		if counts {
 			concerns[about{d.Rule.Concern, d.StatefulSet}] = true
 		}
@@ -329,9 +338,11 @@ func settle(all []Decision) []Decision {
 				// The rule that has the say found nothing to say.
 				continue
 			case main.Rule == nil:
+			case d.own && d.asked.Compare(main.asked) > 0:
+				// Somebody wants to hear more of this one.
 			case main.Skipped:
-				d.Skipped, d.Reason = true, main.Reason
-			case main.Mode == config.Off:
+				d.Skipped, d.Reason, d.RepeatedBy = true, main.Reason, id
+			case main.off():
 				d.Mode = config.Off
 			default:
 				d.Skipped, d.Reason, d.RepeatedBy = true, id+" says it already", id
@@ -346,10 +357,17 @@ func settle(all []Decision) []Decision {
 type Report struct {
 	// Decisions are sorted by object.
 	Decisions []Decision
-	// Notes are warnings about annotations.
-	Notes []string
+	// Notes are warnings about annotations and exemptions.
+	Notes []Note
 	// Errors are what could not be judged; all else was.
 	Errors []error
+}
+
+// Note is a warning that is no finding.
+type Note struct {
+	// Object is what it is about, empty if that is no single one.
+	Object  inventory.Ref
+	Message string
 }
 
 // Report judges everything in the world, for lint: what fails is at the level
@@ -358,19 +376,21 @@ type Report struct {
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) *Report {
 	out := &Report{}
 	l := levels{enforce: enforce, warn: show, audit: config.None, labelled: map[config.Mode]bool{config.Enforce: enforce == config.None}}
-	keep := func(m *inventory.Meta, in judgement, err error) {
+	keep := func(ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
 		if err != nil {
 			out.Errors = append(out.Errors, err)
 			return
 		}
-		out.Notes = append(out.Notes, j.unknownIgnores(m)...)
+		for _, text := range j.unknownIgnores(m) {
+			out.Notes = append(out.Notes, Note{Object: ref, Message: text})
+		}
 		out.Decisions = append(out.Decisions, j.decide(in, l)...)
 	}
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
 	for _, ns := range namespaces {
 		if j.exempt(ns) {
-			out.Notes = append(out.Notes, fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns))
+			out.Notes = append(out.Notes, Note{Message: fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns)})
 			continue
 		}
 		for _, set := range r.StatefulSets(ns) {
@@ -378,13 +398,13 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 				rel := inventory.Relate(r, set)
 				rel.Elsewhere = inventory.Elsewhere(r, set)
 				in, err := j.relation(ctx, rel)
-				keep(&set.Meta, in, err)
+				keep(set.Ref(), &set.Meta, in, err)
 			}
 		}
 		for _, s := range r.Services(ns) {
 			if !s.Deleting {
 				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)})
-				keep(&s.Meta, in, err)
+				keep(s.Ref(), &s.Meta, in, err)
 			}
 		}
 	}
@@ -392,7 +412,9 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 	slices.SortStableFunc(out.Decisions, func(a, b Decision) int {
 		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Rule.ID, b.Rule.ID), cmp.Compare(a.StatefulSet, b.StatefulSet))
 	})
-	slices.Sort(out.Notes)
+	slices.SortFunc(out.Notes, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))
+	})
 	slices.SortFunc(out.Errors, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	return out
 }

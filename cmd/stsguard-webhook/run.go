@@ -80,11 +80,6 @@ func logger(o options, stderr io.Writer) logr.Logger {
 
 // serve puts all parts together and runs them.
 func serve(ctx context.Context, o options, log logr.Logger) error {
-	for _, name := range []string{"tls.crt", "tls.key"} {
-		if _, err := os.Stat(filepath.Join(o.certDir, name)); err != nil {
-			return usageError{fmt.Errorf("--cert-dir: %w", err)}
-		}
-	}
 	rules, err := policies.Builtin()
 	if err != nil {
 		return err
@@ -100,6 +95,9 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 	connection, err := connect(o.kubeconfig)
 	if err != nil {
 		return usageError{err}
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(o.certDir, "tls.crt"), filepath.Join(o.certDir, "tls.key")); err != nil {
+		return usageError{fmt.Errorf("--cert-dir: read tls.crt and tls.key in %s: %w", o.certDir, err)}
 	}
 	clients, err := cluster.Connect(connection)
 	if err != nil {

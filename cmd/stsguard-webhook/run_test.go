@@ -55,20 +55,22 @@ func TestRun(t *testing.T) {
 	write("tls.crt", "no certificate")
 	write("tls.key", "no key")
 	certs := "--cert-dir=" + dir
+	kubeconfig := "--kubeconfig=" + write("cluster", `{clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: a, context: {cluster: a}}], current-context: a}`)
 	for name, c := range map[string]struct {
 		args []string
 		code int
 		says string
 	}{
-		"help":                    {[]string{"--help"}, exitOK, "--cert-dir"},
-		"no flags":                {nil, exitUsage, "--cert-dir is required"},
-		"unknown flag":            {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
-		"no certificates":         {[]string{"--cert-dir=/no/such"}, exitUsage, "--cert-dir: stat /no/such/tls.crt"},
-		"no configuration":        {[]string{certs, "--config=/no/such"}, exitUsage, "--config: open /no/such"},
-		"wrong configuration":     {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
-		"not in a pod":            {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
-		"no kubeconfig":           {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
-		"kubeconfig that is none": {[]string{certs, "--kubeconfig=" + write("kubeconfig", "[]")}, exitUsage, "--kubeconfig: "},
+		"help":                       {[]string{"--help"}, exitOK, "--cert-dir"},
+		"no flags":                   {nil, exitUsage, "--cert-dir is required"},
+		"unknown flag":               {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
+		"no certificates":            {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
+		"certificates that are none": {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
+		"no configuration":           {[]string{certs, "--config=/no/such"}, exitUsage, "--config: open /no/such"},
+		"wrong configuration":        {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
+		"not in a pod":               {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
+		"no kubeconfig":              {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
+		"kubeconfig that is none":    {[]string{certs, "--kubeconfig=" + write("kubeconfig", "[]")}, exitUsage, "--kubeconfig: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")

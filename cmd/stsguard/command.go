@@ -78,8 +78,9 @@ func (c *Command) Main(ctx context.Context, args []string) (code int) {
 
 func (c *Command) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "stsguard",
-		Short: "Make sure that StatefulSet pods have the DNS names their owners think they have",
+		Use:     "stsguard",
+		Version: moduleVersion(),
+		Short:   "Make sure that StatefulSet pods have the DNS names their owners think they have",
 		Long: `stsguard holds every StatefulSet against the headless Service that governs it,
 the one that spec.serviceName names. Kubernetes never checks that this Service
 exists, is headless and selects the pods; without it their DNS names don't

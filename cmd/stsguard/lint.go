@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +56,9 @@ Exit codes:
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if err := f.check(); err != nil {
 				return err
+			}
+			if slices.Contains(paths, "") {
+				return errors.New("a PATH is empty: leave it out to check the working directory")
 			}
 			return c.runLint(cmd.Context(), &f, paths)
 		},
@@ -123,8 +128,12 @@ func (c *Command) tell(r *report.Report, format string) error {
 	for _, l := range r.LeftOut {
 		c.note("%s is left out: %s", l.Path, l.Reason)
 	}
-	if r.Summary.Files == 0 && len(r.Errors) == 0 {
+	switch {
+	case len(r.Errors) > 0:
+	case r.Summary.Files == 0:
 		c.note("no manifests found: there is no .yaml, .yml or .json file to read")
+	case r.Summary.Documents == 0:
+		c.note("no manifests found: what was read is empty")
 	}
 	writer := report.NewText(c.Stdout, c.color())
 	if format == "json" {

@@ -35,15 +35,6 @@ func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	return o.document.locate(o.pointer + pointer)
 }
 
-// Position returns where the field stands that the JSON pointer names in one
-// YAML document, by the rules of [Set.Locate]. It is 1, 1 for a document that
-// can't be parsed.
-func Position(data []byte, pointer string) (line, column int) {
-	d := document{file: &file{}, data: data, line: 1, column: 1}
-	l := d.locate(pointer)
-	return l.Line, l.Column
-}
-
 func (d *document) locate(pointer string) Location {
 	t := d.tree()
 	l := Location{File: d.file.path}

@@ -506,17 +506,3 @@ spec:
 		t.Errorf("an unknown object is at %+v", l)
 	}
 }
-
-func TestPosition(t *testing.T) {
-	const text = "# c\na: b\nrules:\n  x:\n    mode: nnoe\n"
-	for pointer, want := range map[string][2]int{
-		"": {2, 1}, "/rules/x/mode": {5, 11}, "/rules/x/parameters": {4, 3}, "/nothing": {2, 1},
-	} {
-		if line, column := Position([]byte(text), pointer); [2]int{line, column} != want {
-			t.Errorf("%s is at %d:%d, want %v", pointer, line, column, want)
-		}
-	}
-	if line, column := Position([]byte("a: [\n"), "/a"); line != 1 || column != 1 {
-		t.Errorf("in broken YAML: %d:%d", line, column)
-	}
-}

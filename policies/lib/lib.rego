@@ -19,7 +19,7 @@ obstacles(service) := union({
 
 _target(port) := $"the pods' port {port.podPort}" if port.podPort != 0
 
-_target(port) := $"\"{port.targetPort}\", which is not the name of one {port.protocol} port of the pods" if port.podPort == 0
+_target(port) := $"a {port.protocol} port \"{port.targetPort}\" that no container is known to have" if port.podPort == 0
 
 # A headless Service that would govern the StatefulSet.
 headless_service(set) := {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -223,6 +224,7 @@ func waitForInjection(t *testing.T, g *guarded.Guarded, on bool) {
 		if ip, _, _ := unstructured.NestedString(got.Object, "spec", "clusterIP"); (ip == "None") == on {
 			return
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal(t.Context().Err())
 }
@@ -296,6 +298,7 @@ func waitForCache(t *testing.T, g *guarded.Guarded) {
 		if strings.Contains(metrics, want) {
 			return
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatal(t.Context().Err())
 }

@@ -51,7 +51,7 @@ test_says_why_it_cant_simply_be_headless if {
 		"It can't simply be made headless: port 81 is also a node port.",
 		"It can't simply be made headless: Redis/a manages it.",
 		"It can't simply be made headless: it sends port 80 on to the pods' port 8080, and a headless Service remaps no port.",
-		"It can't simply be made headless: it sends port 81 on to \"http\", which is not the name of one TCP port of the pods, and a headless Service remaps no port.",
+		"It can't simply be made headless: it sends port 81 on to a TCP port \"http\" that no container is known to have, and a headless Service remaps no port.",
 	}
 }
 
