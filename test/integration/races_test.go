@@ -12,12 +12,9 @@ import (
 
 // TestServiceThenStatefulSet creates pairs as fast as the API server takes
 // them: the StatefulSet is often there before the webhook's cache has heard of
-// its Service.
+// its Service, which the number of live reads tells.
 func TestServiceThenStatefulSet(t *testing.T) {
 	const pairs, workers = 2000, 6
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
 	ns := namespace(t, nil)
 	began := time.Now()
 	var next atomic.Int64
