@@ -38,7 +38,7 @@ type Relation struct {
 func Relate(r Reader, set *StatefulSet) *Relation {
 	rel := &Relation{StatefulSet: set}
 	if set.ServiceName != "" {
-		rel.Candidates = nearest(set, r.ServicesNamed(set.Namespace, set.ServiceName))
+		rel.Candidates = nearest(&set.Meta, r.ServicesNamed(set.Namespace, set.ServiceName))
 	}
 	if len(rel.Candidates) > 0 {
 		rel.Governing = rel.Candidates[0]
@@ -46,20 +46,21 @@ func Relate(r Reader, set *StatefulSet) *Relation {
 		rel.NearMisses = nearMisses(r, set)
 	}
 	for _, s := range r.ServicesSelecting(set) {
-		if s.Name != set.ServiceName && visible(&set.Meta, &s.Meta) && isNearest(r, set, s) {
+		if s.Name != set.ServiceName && visible(&set.Meta, &s.Meta) && isNearest(r, &set.Meta, s) {
 			rel.Services = append(rel.Services, s)
 		}
 	}
 	sortByName(rel.Services)
 	if rel.Governing != nil {
 		for _, other := range r.StatefulSetsGovernedBy(set.Namespace, set.ServiceName) {
-			if !other.same(&set.Meta) && !other.Deleting && visible(&set.Meta, &other.Meta) {
+			// Two of one name are one StatefulSet, written down twice.
+			if other.Name != set.Name && !other.Deleting && visible(&set.Meta, &other.Meta) && isNearest(r, &other.Meta, rel.Governing) {
 				rel.Siblings = append(rel.Siblings, other)
 			}
 		}
 		sortByName(rel.Siblings)
 		for _, w := range r.WorkloadsSelectedBy(rel.Governing) {
-			if visible(&set.Meta, &w.Meta) {
+			if visible(&set.Meta, &w.Meta) && isNearest(r, &w.Meta, rel.Governing) {
 				rel.Workloads = append(rel.Workloads, w)
 			}
 		}
@@ -91,7 +92,7 @@ func GovernedBy(r Reader, s *Service) []*StatefulSet {
 		if set.Deleting {
 			continue
 		}
-		if c := nearest(set, r.ServicesNamed(s.Namespace, s.Name)); len(c) > 0 && c[0].same(&s.Meta) {
+		if c := nearest(&set.Meta, r.ServicesNamed(s.Namespace, s.Name)); len(c) > 0 && c[0].same(&s.Meta) {
 			out = append(out, set)
 		}
 	}
@@ -140,13 +141,13 @@ func visible(from, to *Meta) bool { return distance(from, to) < anywhere }
 
 // nearest keeps the Services at the least distance. Where a file holds several
 // of one name, the last is what an apply leaves, so it comes first.
-func nearest(set *StatefulSet, services []*Service) []*Service {
+func nearest(from *Meta, services []*Service) []*Service {
 	least := anywhere
 	for _, s := range services {
-		least = min(least, distance(&set.Meta, &s.Meta))
+		least = min(least, distance(from, &s.Meta))
 	}
 	services = slices.DeleteFunc(services, func(s *Service) bool {
-		return distance(&set.Meta, &s.Meta) > least
+		return distance(from, &s.Meta) > least
 	})
 	sortByName(services)
 	if least == 0 {
@@ -155,11 +156,11 @@ func nearest(set *StatefulSet, services []*Service) []*Service {
 	return services
 }
 
-// isNearest says whether no other Service of its name stands nearer to the set.
-// Manifests that hold one world several times over, each in a file of its own,
-// then don't get into each other's way.
-func isNearest(r Reader, set *StatefulSet, s *Service) bool {
-	return s.Place == nil || slices.Contains(nearest(set, r.ServicesNamed(s.Namespace, s.Name)), s)
+// isNearest says whether no other Service of its name stands nearer to where
+// somebody looks from. Manifests that hold one world several times over, each
+// in a file of its own, then don't get into each other's way.
+func isNearest(r Reader, from *Meta, s *Service) bool {
+	return s.Place == nil || slices.Contains(nearest(from, r.ServicesNamed(s.Namespace, s.Name)), s)
 }
 
 // same says whether both are the same object of one world.
@@ -216,7 +217,7 @@ func similar(a, b string) bool {
 // Elsewhere returns the other namespaces that have a Service of the name that
 // the StatefulSet gives, when its own has none.
 func Elsewhere(r Reader, set *StatefulSet) []string {
-	if set.ServiceName == "" || len(nearest(set, r.ServicesNamed(set.Namespace, set.ServiceName))) > 0 {
+	if set.ServiceName == "" || len(nearest(&set.Meta, r.ServicesNamed(set.Namespace, set.ServiceName))) > 0 {
 		return nil
 	}
 	var out []string

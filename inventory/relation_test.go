@@ -59,7 +59,11 @@ func TestWhatElseCountsIsNear(t *testing.T) {
 		store.PutStatefulSet(&StatefulSet{Meta: Meta{Name: name, Place: p}, ServiceName: "nginx"})
 		store.PutWorkload(&Workload{Meta: Meta{Name: name, Place: p}, PodLabels: app})
 	}
-	store.PutService(&Service{Meta: Meta{Name: "nginx", Place: at("/z/y", "/z", 9)}, Selector: app})
+	store.PutService(&Service{Meta: Meta{Name: "nginx", Place: at("/a/b/c", "/a/b", 9)}, Selector: app})
+	own := at("/a/b/own", "/a/b", 10)
+	store.PutService(&Service{Meta: Meta{Name: "nginx", Place: own}, Selector: app})
+	store.PutStatefulSet(&StatefulSet{Meta: Meta{Name: "has-its-own", Place: own}, ServiceName: "nginx"})
+	store.PutWorkload(&Workload{Meta: Meta{Name: "has-its-own", Place: own}, PodLabels: app})
 	rel := Relate(&store, set)
 	want := []string{"dir", "file", "parent"}
 	for what, got := range map[string][]string{"services": names(rel.Services), "siblings": names(rel.Siblings), "workloads": names(rel.Workloads)} {

@@ -123,8 +123,8 @@ func checkReferences(modules map[string]*ast.Module, catalog Catalog) error {
 	if err := json.Unmarshal(inputSchema, &schema); err != nil {
 		return fmt.Errorf("read the input schema: %w", err)
 	}
-	fields := map[string]bool{}
-	collectFields(schema, fields)
+	fields := fields{}
+	fields.collect(schema)
 	parameters := ast.MustParseRef("data.parameters")
 	var errs []error
 	for _, m := range modules {
@@ -147,8 +147,12 @@ func checkReferences(modules map[string]*ast.Module, catalog Catalog) error {
 				return false
 			}
 			for _, t := range r[1:] {
-				if name, ok := t.Value.(ast.String); ok && !fields[string(name)] {
+				name, ok := t.Value.(ast.String)
+				if ok && !fields.known(string(name)) {
 					errs = append(errs, fmt.Errorf("%s: undefined ref: no fact has a field %s", t.Location, string(name)))
+				}
+				if ok && fields[string(name)] == free {
+					break
 				}
 			}
 			return false
@@ -161,21 +165,36 @@ func checkReferences(modules map[string]*ast.Module, catalog Catalog) error {
 	return nil
 }
 
-// collectFields gathers the names of all properties in a JSON schema.
-func collectFields(schema any, into map[string]bool) {
+// fields are the names of all fields in the input schema.
+type fields map[string]shape
+
+// shape says what is below a field: fields again, or keys of the user's, as in
+// labels.
+type shape int
+
+const (
+	closed shape = iota + 1
+	free
+)
+
+func (f fields) known(name string) bool { return f[name] != 0 }
+
+func (f fields) collect(schema any) {
 	switch s := schema.(type) {
 	case []any:
 		for _, v := range s {
-			collectFields(v, into)
+			f.collect(v)
 		}
 	case map[string]any:
-		if properties, ok := s["properties"].(map[string]any); ok {
-			for name := range properties {
-				into[name] = true
+		properties, _ := s["properties"].(map[string]any)
+		for name, v := range properties {
+			f[name] = closed
+			if p, _ := v.(map[string]any); p["$ref"] == "#/definitions/strings" {
+				f[name] = free
 			}
 		}
 		for _, v := range s {
-			collectFields(v, into)
+			f.collect(v)
 		}
 	}
 }

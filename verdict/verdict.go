@@ -307,8 +307,8 @@ func (j *Judge) excuseGoverned(r *policies.Rule, governed []*inventory.StatefulS
 	return reason, ok
 }
 
-// settle lets go of findings that follow one which is not there, or say again
-// what another one says.
+// settle lets go of findings that follow one which is not there, that repeat
+// one, or that say again what another rule says.
 func settle(all []Decision) []Decision {
 	type about struct {
 		what string
@@ -327,8 +327,21 @@ func settle(all []Decision) []Decision {
 			}
 		}
 	}
+	type statement struct {
+		rule    string
+		object  inventory.Ref
+		path    string
+		message string
+	}
+	told := map[statement]bool{}
 	out := all[:0]
 	for _, d := range all {
+		// What is wrong with a Service comes up for each StatefulSet again.
+		s := statement{d.Rule.ID, d.Object, d.Path, d.Message}
+		if told[s] {
+			continue
+		}
+		told[s] = true
 		if d.Rule.Follows != "" && !concerns[about{d.Rule.Follows, d.StatefulSet}] {
 			continue
 		}

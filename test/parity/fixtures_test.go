@@ -35,6 +35,8 @@ type fixture struct {
 	rule, path string
 	fails      bool
 	requests   bool
+	// level is what has to be shown to see the rule's findings.
+	level policies.Level
 }
 
 func (f fixture) name() string {
@@ -61,7 +63,10 @@ func fixtures(t *testing.T) []fixture {
 		var stray []string
 		for _, e := range entries {
 			path := filepath.Join(rulesDir, id, "testdata", e.Name())
-			f := fixture{rule: id, path: path, fails: strings.HasPrefix(e.Name(), "fail-"), requests: strings.HasSuffix(e.Name(), ".requests.yaml")}
+			f := fixture{rule: id, path: path, fails: strings.HasPrefix(e.Name(), "fail-"), requests: strings.HasSuffix(e.Name(), ".requests.yaml"), level: policies.Strict}
+			if rules.Catalog.Rule(id).Level == policies.Advice {
+				f.level = policies.Advice
+			}
 			switch {
 			case filepath.Ext(path) == ".yaml" && (f.fails || strings.HasPrefix(e.Name(), "pass-")):
 				have[f.fails]++
@@ -105,11 +110,11 @@ func newJudge(t *testing.T) *verdict.Judge {
 	return j
 }
 
-func lintFile(t *testing.T, j *verdict.Judge, dir, file string) *report.Report {
+func lintFile(t *testing.T, j *verdict.Judge, dir, file string, show policies.Level) *report.Report {
 	t.Helper()
 	r := lint.Run(context.Background(), lint.Options{
 		Paths: []string{file}, Reading: manifest.Options{Namespace: "default", WorkDir: dir},
-		Judge: j, FailOn: policies.Baseline, Show: policies.Strict,
+		Judge: j, FailOn: policies.Baseline, Show: show,
 	})
 	for _, e := range r.Errors {
 		t.Errorf("%s: %+v", file, e)
@@ -149,7 +154,7 @@ func TestFixturesThroughLint(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := lintFile(t, j, dir, file)
+			r := lintFile(t, j, dir, file, f.level)
 			if got := slices.Contains(named(r), f.rule); got != f.fails {
 				t.Errorf("found %v", named(r))
 			}
