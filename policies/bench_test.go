@@ -46,7 +46,7 @@ func BenchmarkRelation(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				findings, err := engine.Relation(b.Context(), r)
+				findings, err := engine.Relation(b.Context(), r, false)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -73,6 +73,8 @@ type Rule struct {
 	// Alone says that the rule looks at its subject's own object and at
 	// nothing else that exists.
 	Alone bool
+	// guards are the conditions that stand in all of the rule's findings.
+	guards []string
 }
 
 // Parameter is what a configuration may set for a rule.
@@ -152,6 +154,7 @@ func readRule(m *ast.Module) (Rule, error) {
 		return Rule{}, err
 	}
 	r.Alone = looksOnlyAtSubject(m, r.Subject)
+	r.guards = guards(m)
 	return r, nil
 }
 
@@ -271,4 +274,37 @@ func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
 		ast.WalkTerms(r, visit)
 	}
 	return alone
+}
+
+// guards are the comparisons of a field of the input with a constant that stand
+// in the bodies of all findings: where one doesn't hold, there are none.
+func guards(m *ast.Module) []string {
+	var common []string
+	first := true
+	for _, r := range m.Rules {
+		if r.Head.Ref()[0].String() != "findings" {
+			continue
+		}
+		var own []string
+		for _, e := range r.Body {
+			if isGuard(e) {
+				own = append(own, fmt.Sprintf("%s == %s", e.Operand(0), e.Operand(1)))
+			}
+		}
+		if first {
+			common, first = own, false
+		}
+		common = slices.DeleteFunc(common, func(g string) bool { return !slices.Contains(own, g) })
+	}
+	return common
+}
+
+// isGuard says whether the expression is one such as
+// input.governing.found == false.
+func isGuard(e *ast.Expr) bool {
+	if e.Negated || len(e.With) > 0 || !e.IsCall() || !e.Operator().Equal(ast.Equal.Ref()) || len(e.Operands()) != 2 {
+		return false
+	}
+	ref, ok := e.Operand(0).Value.(ast.Ref)
+	return ok && ref.HasPrefix(ast.InputRootRef) && ref.IsGround() && ast.IsScalar(e.Operand(1).Value)
 }

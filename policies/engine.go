@@ -213,14 +213,23 @@ func (c Catalog) check() error {
 }
 
 // judge writes the one module that gathers the findings of all rules of a
-// subject: one evaluation instead of one for each rule.
+// subject, the advice apart: one evaluation instead of one for each rule. A
+// rule's guards stand here again, where OPA indexes them: of a right pair most
+// rules aren't even looked at.
 func judge(c Catalog) (*ast.Module, error) {
 	var b strings.Builder
 	b.WriteString("package stsguard.judge\n")
 	for _, r := range c {
-		fmt.Fprintf(&b, "%s contains [%q, finding] if {\n", r.Subject, r.ID)
+		head := string(r.Subject)
+		if r.Level == Advice {
+			head += "_advice"
+		}
+		fmt.Fprintf(&b, "%s contains [%q, finding] if {\n", head, r.ID)
 		if len(r.Operations) > 0 {
 			fmt.Fprintf(&b, "\tinput.operation in %s\n", operationsTerm(r.Operations))
+		}
+		for _, guard := range r.guards {
+			fmt.Fprintf(&b, "\t%s\n", guard)
 		}
 		fmt.Fprintf(&b, "\tsome finding in data.stsguard.rules[%q].findings\n}\n", r.ID)
 	}
@@ -271,7 +280,13 @@ func schemaSet() (*ast.SchemaSet, error) {
 // use.
 type Engine struct {
 	Catalog Catalog
-	queries map[Subject]rego.PreparedEvalQuery
+	queries map[query]rego.PreparedEvalQuery
+}
+
+// query is a question to the rules: with advice or without, which few ask for.
+type query struct {
+	subject Subject
+	advice  bool
 }
 
 // Engine prepares the rules for evaluation. A parameter that isn't given has
@@ -289,28 +304,45 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 		data[rule.ID] = values
 	}
 	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
-	e := &Engine{Catalog: r.Catalog, queries: map[Subject]rego.PreparedEvalQuery{}}
+	e := &Engine{Catalog: r.Catalog, queries: map[query]rego.PreparedEvalQuery{}}
 	for _, subject := range []Subject{Relation, OneService, Change} {
-		if !slices.ContainsFunc(r.Catalog, func(rule *Rule) bool { return rule.Subject == subject }) {
+		has := func(advice bool) bool {
+			return slices.ContainsFunc(r.Catalog, func(rule *Rule) bool {
+				return rule.Subject == subject && (rule.Level == Advice) == advice
+			})
+		}
+		head := "data.stsguard.judge." + string(subject)
+		texts := map[bool]string{false: head, true: head + "_advice"}
+		switch {
+		case has(false) && has(true):
+			texts[true] = head + " | " + texts[true]
+		case has(false):
+			texts[true] = head
+		case has(true):
+			delete(texts, false)
+		default:
 			continue
 		}
-		q, err := rego.New(
-			rego.Query("data.stsguard.judge."+string(subject)),
-			rego.Compiler(r.compiler),
-			rego.Store(store),
-			rego.StrictBuiltinErrors(true),
-		).PrepareForEval(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
+		for advice, text := range texts {
+			prepared, err := rego.New(
+				rego.Query(text),
+				rego.Compiler(r.compiler),
+				rego.Store(store),
+				rego.StrictBuiltinErrors(true),
+			).PrepareForEval(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
+			}
+			e.queries[query{subject, advice}] = prepared
 		}
-		e.queries[subject] = q
 	}
 	return e, nil
 }
 
-// Relation judges one StatefulSet with its governing Service.
-func (e *Engine) Relation(ctx context.Context, r *inventory.Relation) ([]Finding, error) {
-	findings, err := e.judge(ctx, Relation, func() ast.Value { return relationTerm(r).Value })
+// Relation judges one StatefulSet with its governing Service, by the rules that
+// advise, too, if that is wanted.
+func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, advice bool) ([]Finding, error) {
+	findings, err := e.judge(ctx, query{Relation, advice}, func() ast.Value { return relationTerm(r).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", r.StatefulSet.Ref(), err)
 	}
@@ -320,32 +352,33 @@ func (e *Engine) Relation(ctx context.Context, r *inventory.Relation) ([]Finding
 	return findings, nil
 }
 
-// Service judges one Service and what it governs.
-func (e *Engine) Service(ctx context.Context, g *inventory.Governance) ([]Finding, error) {
-	findings, err := e.judge(ctx, OneService, func() ast.Value { return governanceTerm(g).Value })
+// Service judges one Service and what it governs, like Relation.
+func (e *Engine) Service(ctx context.Context, g *inventory.Governance, advice bool) ([]Finding, error) {
+	findings, err := e.judge(ctx, query{OneService, advice}, func() ast.Value { return governanceTerm(g).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", g.Service.Ref(), err)
 	}
 	return findings, nil
 }
 
-// Change judges what a request does.
-func (e *Engine) Change(ctx context.Context, c *inventory.Change) ([]Finding, error) {
+// Change judges what a request does, like Relation.
+func (e *Engine) Change(ctx context.Context, c *inventory.Change, advice bool) ([]Finding, error) {
 	operation := operationOf(c)
 	if !slices.ContainsFunc(e.Catalog, func(r *Rule) bool {
 		return slices.Contains(r.Operations, operation)
 	}) {
 		return nil, nil
 	}
-	findings, err := e.judge(ctx, Change, func() ast.Value { return changeTerm(c).Value })
+	findings, err := e.judge(ctx, query{Change, advice}, func() ast.Value { return changeTerm(c).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge the change: %w", err)
 	}
 	return findings, nil
 }
 
-func (e *Engine) judge(ctx context.Context, subject Subject, facts func() ast.Value) ([]Finding, error) {
-	q, ok := e.queries[subject]
+func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) ([]Finding, error) {
+	subject := ask.subject
+	q, ok := e.queries[ask]
 	if !ok {
 		return nil, nil
 	}

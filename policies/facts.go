@@ -19,7 +19,7 @@ func init() {
 		"after", "annotations", "before", "candidates", "clusterIP", "clusterIPs", "controller", "elsewhere",
 		"externalIPs", "externalName", "found", "governing", "headless", "kind", "labels", "mentionsPeers", "name",
 		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "podLabels", "podManagementPolicy",
-		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "replicas", "selected", "selector",
+		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "remaps", "replicas", "selected", "selector",
 		"selectsPods", "service", "serviceName", "services", "sessionAffinity", "siblings", "statefulSet",
 		"statefulSets", "targetPort", "type", "undecided", "unmatched", "workloads",
 		"CREATE", "UPDATE", "DELETE", "Service", "StatefulSet", "ClusterIP", inventory.None, "TCP", "OrderedReady",
@@ -178,6 +178,10 @@ func serviceFacts(s *inventory.Service, ref inventory.Ref, sets []*inventory.Sta
 		item("undecided", ast.InternedTerm(found && s.Undecided())),
 		item("unmatched", list(unmatched, text)),
 		item("selectsPods", ast.InternedTerm(selects)),
+		item("remaps", ast.InternedTerm(slices.ContainsFunc(s.Ports, func(p inventory.ServicePort) bool {
+			n := podPort(p, sets)
+			return n != 0 && n != p.Port
+		}))),
 		item("controller", text(s.Controller)),
 	)
 }

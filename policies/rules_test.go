@@ -178,7 +178,7 @@ func TestBrokenFindingIsAnError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}})
+			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}}, true)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("findings = %v, error = %v, want %s", findings, err, tc.want)
 			}
@@ -279,9 +279,35 @@ func TestOperations(t *testing.T) {
 		"update": {inventory.Change{ServiceBefore: service, ServiceAfter: service, StatefulSets: sets}, 0},
 		"create": {inventory.Change{ServiceAfter: service, StatefulSets: sets}, 0},
 	} {
-		findings, err := engine.Change(t.Context(), &tc.change)
+		findings, err := engine.Change(t.Context(), &tc.change, true)
 		if err != nil || len(findings) != tc.want {
 			t.Errorf("%s: %v, %v", name, findings, err)
+		}
+	}
+}
+
+// TestGuards shows which conditions are taken out of a rule, since the rule
+// passes where one of them doesn't hold.
+func TestGuards(t *testing.T) {
+	for name, tc := range map[string]struct{ rules, want string }{
+		"one":        {`findings contains 1 if { input.a.b == false; count(input.c) > 0 }`, "input.a.b == false"},
+		"several":    {`findings contains 1 if { input.a == 1; input.b == "x" }`, `input.a == 1,input.b == "x"`},
+		"in common":  {"findings contains 1 if { input.a == 1; input.b == 2 }\nfindings contains 2 if { input.b == 2 }", "input.b == 2"},
+		"none":       {"findings contains 1 if { input.a == 1 }\nfindings contains 2 if { input.b == 2 }", ""},
+		"no body":    {"findings contains 1 if { input.a == 1 }\nfindings contains 2", ""},
+		"negated":    {`findings contains 1 if not input.a == 1`, ""},
+		"different":  {`findings contains 1 if input.a != 1`, ""},
+		"a variable": {`findings contains 1 if { x := input.a; x == 1 }`, ""},
+		"an element": {`findings contains 1 if { some i; input.a[i] == 1 }`, ""},
+		"replaced":   {`findings contains 1 if input.a == 1 with input.a as 1`, ""},
+		"a helper":   {"findings contains 1 if _x\n_x if input.a == 1", ""},
+	} {
+		m, err := ast.ParseModuleWithOpts(name, "package x\n"+tc.rules, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(guards(m), ","); got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}
 }

@@ -245,7 +245,7 @@ func (j *Judge) admitRelation(ctx context.Context, req *Request, set *inventory.
 	if j.config.RevealOtherNamespaces {
 		now.Elsewhere = inventory.Elsewhere(cache, set)
 	}
-	in, err := j.relation(ctx, now)
+	in, err := j.relation(ctx, now, j.advice)
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
@@ -318,7 +318,7 @@ func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Re
 		return nil, nil
 	}
 	was := inventory.Relate(before, set)
-	in, err := j.relation(ctx, was)
+	in, err := j.relation(ctx, was, j.advice)
 	if err != nil {
 		return nil, err
 	}
@@ -336,13 +336,13 @@ func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Re
 
 // admitService judges the Service by itself.
 func (j *Judge) admitService(ctx context.Context, req *Request, before func() inventory.Reader, after inventory.Reader, l levels) ([]Decision, error) {
-	in, err := j.service(ctx, &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)})
+	in, err := j.service(ctx, &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}, j.advice)
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
 	wrong := concerns{}
 	if s := req.ServiceBefore; s != nil {
-		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before(), s)})
+		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before(), s)}, j.advice)
 		if err != nil {
 			return nil, err
 		}
@@ -364,7 +364,7 @@ func (j *Judge) admitChange(ctx context.Context, req *Request, before func() inv
 	if req.ServiceBefore != nil {
 		c.StatefulSets = inventory.GovernedBy(before(), req.ServiceBefore)
 	}
-	findings, err := j.engine.Change(ctx, c)
+	findings, err := j.engine.Change(ctx, c, j.advice)
 	if err != nil || len(findings) == 0 {
 		return nil, err
 	}
@@ -410,7 +410,7 @@ func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader
 func (j *Judge) inject(ctx context.Context, req *Request, world inventory.Reader) (*Injection, error) {
 	after := req.after(world)
 	g := &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}
-	in, err := j.service(ctx, g)
+	in, err := j.service(ctx, g, j.advice)
 	if err != nil {
 		return nil, err
 	}
@@ -444,7 +444,7 @@ func (j *Judge) wantsFix(ctx context.Context, id string, g *inventory.Governance
 		return !excused && j.mode(rule, l).AtLeast(config.Warn), nil
 	}
 	for _, set := range g.StatefulSets {
-		in, err := j.relation(ctx, inventory.Relate(after, set))
+		in, err := j.relation(ctx, inventory.Relate(after, set), j.advice)
 		if err != nil {
 			return false, err
 		}

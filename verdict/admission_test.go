@@ -381,6 +381,16 @@ func TestAdmit(t *testing.T) {
 			have:    cluster(service(ip), set(), labelled("warn", "none", "audit", "none")),
 			request: create(service(ip, named("web-public"))), want: "enforce clusterip-exposure",
 		},
+		"advice is not heard of": {
+			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsPeers = true })),
+		},
+		"advice that the configuration asks for never denies": {
+			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsPeers = true })),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"not-ready-addresses": {Mode: config.Enforce}}
+			}},
+			want: "warn not-ready-addresses",
+		},
 		"a rule's own mode is not lost to the one that it yields to": {
 			have: cluster(set()), request: create(service(ip)),
 			options: []option{func(c *config.Configuration) {

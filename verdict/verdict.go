@@ -46,6 +46,9 @@ func (d *Decision) off() bool { return d.asked == config.Off }
 type Judge struct {
 	engine *policies.Engine
 	config *config.Configuration
+	// advice says that the configuration gives a rule that advises a mode, and
+	// so has it heard of in admission.
+	advice bool
 	// own is the namespace that stsguard runs in, which it leaves alone.
 	own   string
 	clock func() time.Time
@@ -56,14 +59,17 @@ type Judge struct {
 // judged; it may be empty.
 func New(ctx context.Context, rules *policies.Rules, c *config.Configuration, own string, clock func() time.Time) (*Judge, error) {
 	parameters := policies.Parameters{}
+	advice := false
 	for id, r := range c.Rules {
 		parameters[id] = r.Parameters
+		rule := rules.Catalog.Rule(id)
+		advice = advice || rule != nil && rule.Level == policies.Advice && r.Mode != "" && r.Mode != config.Off
 	}
 	engine, err := rules.Engine(ctx, parameters)
 	if err != nil {
 		return nil, err
 	}
-	return &Judge{engine: engine, config: c, own: own, clock: clock}, nil
+	return &Judge{engine: engine, config: c, advice: advice, own: own, clock: clock}, nil
 }
 
 // Notes are what the user should know of the configuration itself: the
@@ -227,13 +233,13 @@ type judgement struct {
 	governed []*inventory.StatefulSet
 }
 
-func (j *Judge) relation(ctx context.Context, rel *inventory.Relation) (judgement, error) {
-	findings, err := j.engine.Relation(ctx, rel)
+func (j *Judge) relation(ctx context.Context, rel *inventory.Relation, advice bool) (judgement, error) {
+	findings, err := j.engine.Relation(ctx, rel, advice)
 	return judgement{findings: findings, set: rel.StatefulSet, service: rel.Governing, related: rel.Services}, err
 }
 
-func (j *Judge) service(ctx context.Context, g *inventory.Governance) (judgement, error) {
-	findings, err := j.engine.Service(ctx, g)
+func (j *Judge) service(ctx context.Context, g *inventory.Governance, advice bool) (judgement, error) {
+	findings, err := j.engine.Service(ctx, g, advice)
 	return judgement{findings: findings, service: g.Service, governed: g.StatefulSets}, err
 }
 
@@ -389,6 +395,7 @@ type Note struct {
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) *Report {
 	out := &Report{}
 	l := levels{enforce: enforce, warn: show, audit: config.None, labelled: map[config.Mode]bool{config.Enforce: enforce == config.None}}
+	advice := j.advice || enforce.Includes(policies.Advice) || show.Includes(policies.Advice)
 	keep := func(ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
 		if err != nil {
 			out.Errors = append(out.Errors, err)
@@ -410,13 +417,13 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 			if !set.Deleting {
 				rel := inventory.Relate(r, set)
 				rel.Elsewhere = inventory.Elsewhere(r, set)
-				in, err := j.relation(ctx, rel)
+				in, err := j.relation(ctx, rel, advice)
 				keep(set.Ref(), &set.Meta, in, err)
 			}
 		}
 		for _, s := range r.Services(ns) {
 			if !s.Deleting {
-				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)})
+				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)}, advice)
 				keep(s.Ref(), &s.Meta, in, err)
 			}
 		}

@@ -16,7 +16,7 @@ service := {
 	"selector": {"app": "nginx"}, "publishNotReadyAddresses": false,
 	"sessionAffinity": "None", "externalIPs": [],
 	"ports": [{"name": "web", "port": 80, "targetPort": "80", "podPort": 80, "nodePort": 0, "protocol": "TCP"}],
-	"annotations": {}, "headless": true, "undecided": false, "unmatched": [], "selectsPods": true, "controller": "",
+	"annotations": {}, "headless": true, "undecided": false, "unmatched": [], "selectsPods": true, "remaps": false, "controller": "",
 }
 
 no_service := {
@@ -24,7 +24,7 @@ no_service := {
 	"type": "", "clusterIP": "", "clusterIPs": [], "externalName": "",
 	"selector": {}, "publishNotReadyAddresses": false,
 	"sessionAffinity": "", "externalIPs": [], "ports": [],
-	"annotations": {}, "headless": false, "undecided": false, "unmatched": [], "selectsPods": false, "controller": "",
+	"annotations": {}, "headless": false, "undecided": false, "unmatched": [], "selectsPods": false, "remaps": false, "controller": "",
 }
 
 allocated := with_fields(service, {"clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"], "headless": false})

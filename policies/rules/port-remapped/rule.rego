@@ -20,6 +20,7 @@ findings contains {
 	"msg": $"Headless Service \"{input.governing.name}\" has port {port.port}, but the pods listen on {port.podPort}",
 } if {
 	input.governing.headless == true
+	input.governing.remaps == true
 	some i, port in input.governing.ports
 	port.podPort != 0
 	port.podPort != port.port

@@ -5,7 +5,7 @@ import data.stsguard.rules["port-remapped"] as rule
 
 port(n, target) := {"name": "", "port": n, "targetPort": "x", "podPort": target, "nodePort": 0, "protocol": "TCP"}
 
-with_ports(service, ports) := facts.with_fields(facts.relation, {"governing": facts.with_fields(service, {"ports": ports})})
+with_ports(service, ports) := facts.with_fields(facts.relation, {"governing": facts.with_fields(service, {"ports": ports, "remaps": true})})
 
 test_same if {
 	count(rule.findings) == 0 with input as facts.relation

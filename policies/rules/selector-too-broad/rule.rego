@@ -19,7 +19,7 @@ findings contains {
 	"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", also selects the pods of {_others}",
 } if {
 	input.governing.headless == true
-	count(input.workloads) > 0
+	input.workloads[0]
 }
 
 _others := concat(", ", [$"{w.kind} \"{w.name}\"" | some w in input.workloads])

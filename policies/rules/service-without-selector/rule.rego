@@ -19,5 +19,6 @@ findings contains {
 	"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", has no selector",
 } if {
 	input.governing.headless == true
+	input.governing.selectsPods == false
 	count(input.governing.selector) == 0
 }
