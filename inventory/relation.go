@@ -172,31 +172,31 @@ func (m *Meta) same(other *Meta) bool {
 const most = 3
 
 // nearMisses looks for Services that the author may have meant: headless ones
-// that select the pods, or those with nearly the same name.
+// that select the pods or, where there are none, those with nearly the same
+// name.
 func nearMisses(r Reader, set *StatefulSet) []*Service {
-	scores := map[*Service]int{}
-	for _, s := range r.ServicesSelecting(set) {
-		if s.Headless() {
-			scores[s] = 5
+	out := slices.DeleteFunc(r.ServicesSelecting(set), func(s *Service) bool {
+		return !s.Headless() || !visible(&set.Meta, &s.Meta)
+	})
+	likelier := func(s *Service) bool { return similar(s.Name, set.ServiceName) }
+	if len(out) == 0 {
+		for _, s := range r.Services(set.Namespace) {
+			if s.Type != "ExternalName" && similar(s.Name, set.ServiceName) && visible(&set.Meta, &s.Meta) {
+				out = append(out, s)
+			}
 		}
-	}
-	for _, s := range r.Services(set.Namespace) {
-		if !similar(s.Name, set.ServiceName) {
-			continue
-		}
-		scores[s] += 2
-		if scores[s] == 2 && s.Selects(set) {
-			scores[s]++
-		}
-	}
-	var out []*Service
-	for s := range scores {
-		if s.Type != "ExternalName" && visible(&set.Meta, &s.Meta) {
-			out = append(out, s)
-		}
+		likelier = func(s *Service) bool { return s.Selects(set) }
 	}
 	sortByName(out)
-	slices.SortStableFunc(out, func(a, b *Service) int { return scores[b] - scores[a] })
+	slices.SortStableFunc(out, func(a, b *Service) int {
+		switch x, y := likelier(a), likelier(b); {
+		case x && !y:
+			return -1
+		case y && !x:
+			return 1
+		}
+		return 0
+	})
 	return out[:min(most, len(out))]
 }
 

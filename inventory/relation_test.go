@@ -84,13 +84,15 @@ func TestNearMisses(t *testing.T) {
 	put("web-headles", "10.0.0.2", nil)
 	put("database", "10.0.0.3", nil)
 	put("db", "10.0.0.4", app)
+	put("other-headless", None, app)
 	set := &StatefulSet{Meta: Meta{Name: "web"}, ServiceName: "web-headlesss", PodLabels: app}
-	if got := names(Relate(&store, set).NearMisses); !slices.Equal(got, []string{"web-headless", "web", "web-headles"}) {
-		t.Errorf("near misses = %v", got)
+	if got := names(Relate(&store, set).NearMisses); !slices.Equal(got, []string{"web-headless", "other-headless"}) {
+		t.Errorf("headless Services that select the pods = %v", got)
 	}
-	set.ServiceName = "web-hl"
-	if got := names(Relate(&store, set).NearMisses); !slices.Equal(got, []string{"web-headless", "web"}) {
-		t.Errorf("near misses = %v", got)
+	store.DeleteService("", "web-headless")
+	store.DeleteService("", "other-headless")
+	if got := names(Relate(&store, set).NearMisses); !slices.Equal(got, []string{"web", "web-headles"}) {
+		t.Errorf("Services of nearly that name = %v", got)
 	}
 }
 
