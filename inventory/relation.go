@@ -54,7 +54,7 @@ func Relate(r Reader, set *StatefulSet) *Relation {
 	if rel.Governing != nil {
 		for _, other := range r.StatefulSetsGovernedBy(set.Namespace, set.ServiceName) {
 			// Two of one name are one StatefulSet, written down twice.
-			if other.Name != set.Name && !other.Deleting && visible(&set.Meta, &other.Meta) && isNearest(r, &other.Meta, rel.Governing) {
+			if other.Name != set.Name && !other.Deleting && visible(&set.Meta, &other.Meta) && governs(r, rel.Governing, other) {
 				rel.Siblings = append(rel.Siblings, other)
 			}
 		}
@@ -92,12 +92,19 @@ func GovernedBy(r Reader, s *Service) []*StatefulSet {
 		if set.Deleting {
 			continue
 		}
-		if c := nearest(&set.Meta, r.ServicesNamed(s.Namespace, s.Name)); len(c) > 0 && c[0].same(&s.Meta) {
+		if governs(r, s, set) {
 			out = append(out, set)
 		}
 	}
 	sortByName(out)
 	return out
+}
+
+// governs says whether the Service, among those of the name that set gives, is
+// the one that counts.
+func governs(r Reader, s *Service, set *StatefulSet) bool {
+	c := nearest(&set.Meta, r.ServicesNamed(s.Namespace, s.Name))
+	return len(c) > 0 && c[0].same(&s.Meta)
 }
 
 // TouchedBy returns the StatefulSets whose relation the Service can touch: it

@@ -285,6 +285,9 @@ func guards(m *ast.Module) []string {
 		if r.Head.Ref()[0].String() != "findings" {
 			continue
 		}
+		if r.Else != nil {
+			return nil
+		}
 		var own []string
 		for _, e := range r.Body {
 			if isGuard(e) {

@@ -300,6 +300,7 @@ func TestGuards(t *testing.T) {
 		"a variable": {`findings contains 1 if { x := input.a; x == 1 }`, ""},
 		"an element": {`findings contains 1 if { some i; input.a[i] == 1 }`, ""},
 		"replaced":   {`findings contains 1 if input.a == 1 with input.a as 1`, ""},
+		"an else":    {"findings := 1 if { input.a == 1 } else := 2", ""},
 		"a helper":   {"findings contains 1 if _x\n_x if input.a == 1", ""},
 	} {
 		m, err := ast.ParseModuleWithOpts(name, "package x\n"+tc.rules, ast.ParserOptions{RegoVersion: ast.RegoV1})

@@ -59,9 +59,27 @@ func (a *Admission) speaks() bool {
 	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode.AtLeast(config.Warn) })
 }
 
-// mightDeny says whether some finding would deny, if not for what softens it.
-func (a *Admission) mightDeny() bool {
-	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.asked == config.Enforce })
+// mightDeny says whether some finding would deny if the cache were wrong about
+// what softens it. What softens it in the request itself stays as it is.
+func (j *Judge) mightDeny(req *Request, a *Admission) bool {
+	most := config.Enforce
+	if req.controller() != "" || slices.Contains(j.config.Controllers.Usernames, req.Username) {
+		most = j.config.Controllers.Mode
+	}
+	return slices.ContainsFunc(a.Decisions, func(d Decision) bool {
+		mode := d.asked.AtMost(most)
+		if req.DryRun && !req.alone(&d) {
+			mode = mode.AtMost(j.config.DryRun.Mode)
+		}
+		return mode == config.Enforce
+	})
+}
+
+// alone says whether the finding rests on the object under admission and on
+// nothing else. One about a StatefulSet rests on that, too, when the request is
+// for a Service.
+func (r *Request) alone(d *Decision) bool {
+	return d.Rule.Alone && (d.StatefulSet == "" || r.StatefulSetAfter != nil)
 }
 
 // The users whose requests clean up. To hold them up would leave namespaces
@@ -108,7 +126,7 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 	}
 	fresh, err := live.Read(ctx, req.Namespace)
 	switch {
-	case err != nil && (a.mightDeny() || !known):
+	case err != nil && (j.mightDeny(req, a) || !known):
 		return nil, fmt.Errorf("read namespace %q to make sure: %w", req.Namespace, err)
 	case err != nil:
 		return a, nil
@@ -265,10 +283,7 @@ func (j *Judge) compare(req *Request, decided []Decision, wrong concerns, l leve
 		if wrong.had(&d[0].Finding) {
 			l.soften(d, config.Warn, "it was wrong before")
 		}
-		// A finding about a StatefulSet rests on that, too, when the request
-		// is for a Service.
-		alone := d[0].Rule.Alone && (d[0].StatefulSet == "" || req.StatefulSetAfter != nil)
-		if req.DryRun && !alone {
+		if req.DryRun && !req.alone(&d[0]) {
 			l.soften(d, j.config.DryRun.Mode, "in a dry-run the other object may not be stored yet")
 		}
 	}

@@ -73,6 +73,8 @@ func set(change ...func(*inventory.StatefulSet)) *inventory.StatefulSet {
 func ip(s *inventory.Service)        { s.ClusterIP, s.ClusterIPs = "10.0.0.5", []string{"10.0.0.5"} }
 func undecided(s *inventory.Service) { s.ClusterIP = "" }
 
+func remapped(s *inventory.Service) { s.Ports[0].TargetPort = "8080" }
+
 func named(name string) func(*inventory.Service) {
 	return func(s *inventory.Service) { s.Name = name }
 }
@@ -381,6 +383,14 @@ func TestAdmit(t *testing.T) {
 			have:    cluster(service(ip), set(), labelled("warn", "none", "audit", "none")),
 			request: create(service(ip, named("web-public"))), want: "enforce clusterip-exposure",
 		},
+		"a StatefulSet that ignores a rule doesn't speak for another": {
+			have:    cluster(set(ignoring("port-remapped")), set(func(s *inventory.StatefulSet) { s.Name = "web-b" }), labelled("enforce", "strict")),
+			request: create(service(remapped)), want: "enforce port-remapped",
+		},
+		"nor does one that a controller manages": {
+			have:    cluster(set(func(s *inventory.StatefulSet) { s.Controller = "Redis/main" }), set(func(s *inventory.StatefulSet) { s.Name = "web-b" }), labelled("enforce", "strict")),
+			request: create(service(remapped)), want: "enforce port-remapped",
+		},
 		"advice is not heard of": {
 			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsPeers = true })),
 		},
@@ -461,6 +471,22 @@ func TestUnknownNamespaceIsReadLive(t *testing.T) {
 	fresh.fail = errors.New("connection refused")
 	if a, err = judge(t, opted).Admit(t.Context(), create(set()), lagging, fresh); err == nil {
 		t.Errorf("an unknown namespace gave %q, not an error", said(a))
+	}
+}
+
+func TestFailedReadIsNoErrorWhereNothingCouldDeny(t *testing.T) {
+	have := cluster()
+	have.fail = errors.New("connection refused")
+	dry := create(set())
+	dry.DryRun = true
+	for name, req := range map[string]*Request{
+		"a controller's": create(set(func(s *inventory.StatefulSet) { s.Controller = "Redis/main" })),
+		"a dry-run":      dry,
+	} {
+		a, err := judge(t).Admit(t.Context(), req, have, have)
+		if err != nil || said(a) != "warn service-not-found" {
+			t.Errorf("%s: %v, %v", name, a, err)
+		}
 	}
 }
 

@@ -38,6 +38,14 @@ type Decision struct {
 	own   bool
 }
 
+// outweighs says whether d has the greater consequences.
+func (d *Decision) outweighs(other *Decision) bool {
+	if d.Skipped != other.Skipped {
+		return other.Skipped
+	}
+	return d.Mode.Compare(other.Mode) > 0
+}
+
 // off says whether nobody asked for the finding.
 func (d *Decision) off() bool { return d.asked == config.Off }
 
@@ -339,15 +347,9 @@ func settle(all []Decision) []Decision {
 		path    string
 		message string
 	}
-	told := map[statement]bool{}
+	told := map[statement]int{}
 	out := all[:0]
 	for _, d := range all {
-		// What is wrong with a Service comes up for each StatefulSet again.
-		s := statement{d.Rule.ID, d.Object, d.Path, d.Message}
-		if told[s] {
-			continue
-		}
-		told[s] = true
 		if d.Rule.Follows != "" && !concerns[about{d.Rule.Follows, d.StatefulSet}] {
 			continue
 		}
@@ -367,6 +369,16 @@ func settle(all []Decision) []Decision {
 				d.Skipped, d.Reason, d.RepeatedBy = true, id+" says it already", id
 			}
 		}
+		// What is wrong with a Service comes up for each StatefulSet again. One
+		// that is excused doesn't speak for the others.
+		s := statement{d.Rule.ID, d.Object, d.Path, d.Message}
+		if i, ok := told[s]; ok {
+			if d.outweighs(&out[i]) {
+				out[i] = d
+			}
+			continue
+		}
+		told[s] = len(out)
 		out = append(out, d)
 	}
 	return out
