@@ -90,9 +90,9 @@ var cleaners = []string{
 	"system:kube-controller-manager",
 }
 
-// LeavesAlone says whether the request is none of stsguard's business, by who
+// leavesAlone says whether the request is none of stsguard's business, by who
 // sends it and by its namespace as the cache knows it.
-func (j *Judge) LeavesAlone(req *Request, cache inventory.Reader) bool {
+func (j *Judge) leavesAlone(req *Request, cache inventory.Reader) bool {
 	if j.exempt(req.Namespace) || slices.Contains(j.config.Exemptions.Usernames, req.Username) || slices.Contains(cleaners, req.Username) {
 		return true
 	}
@@ -116,7 +116,7 @@ func (j *Judge) LeavesAlone(req *Request, cache inventory.Reader) bool {
 // neither yes nor no. What no namespace and no configuration asks to deny is
 // worth no error: then the cache's word stands.
 func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Admission, error) {
-	if j.LeavesAlone(req, cache) {
+	if j.leavesAlone(req, cache) {
 		return &Admission{}, nil
 	}
 	known := cache.Namespace(req.Namespace) != nil
@@ -131,7 +131,7 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 	case err != nil:
 		return a, nil
 	}
-	if j.LeavesAlone(req, fresh) {
+	if j.leavesAlone(req, fresh) {
 		return &Admission{}, nil
 	}
 	a, err = j.admit(ctx, req, fresh, cache)
@@ -401,7 +401,7 @@ type Injection struct {
 // where there is nothing to do. What the cache suggests is read live before it
 // is done, since a cluster IP can't be changed afterwards.
 func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Injection, error) {
-	if req.Operation != Create || req.ServiceAfter == nil || j.LeavesAlone(req, cache) {
+	if req.Operation != Create || req.ServiceAfter == nil || j.leavesAlone(req, cache) {
 		return nil, nil
 	}
 	if slices.Contains(j.config.Controllers.Usernames, req.Username) && !j.config.Controllers.Mode.AtLeast(config.Warn) {
@@ -416,7 +416,7 @@ func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader
 	if err != nil {
 		return nil, fmt.Errorf("read namespace %q before a change: %w", req.Namespace, err)
 	}
-	if j.LeavesAlone(req, fresh) {
+	if j.leavesAlone(req, fresh) {
 		return nil, nil
 	}
 	return j.inject(ctx, req, fresh)
