@@ -425,7 +425,8 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 			out.Notes = append(out.Notes, Note{Message: fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns)})
 			continue
 		}
-		for _, set := range r.StatefulSets(ns) {
+		// In a fixed order: of findings that repeat each other, one is kept.
+		for _, set := range sorted(r.StatefulSets(ns)) {
 			if !set.Deleting {
 				rel := inventory.Relate(r, set)
 				rel.Elsewhere = inventory.Elsewhere(r, set)
@@ -433,7 +434,7 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 				keep(set.Ref(), &set.Meta, in, err)
 			}
 		}
-		for _, s := range r.Services(ns) {
+		for _, s := range sorted(r.Services(ns)) {
 			if !s.Deleting {
 				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)}, advice)
 				keep(s.Ref(), &s.Meta, in, err)
@@ -449,6 +450,11 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 	})
 	slices.SortFunc(out.Errors, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	return out
+}
+
+func sorted[T interface{ Ref() inventory.Ref }](list []T) []T {
+	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(a.Ref(), b.Ref()) })
+	return list
 }
 
 // soften makes decisions no stronger than most.
