@@ -84,7 +84,7 @@ func TestCorpus(t *testing.T) {
 	var errs, leftOut []string
 	for _, world := range worlds(t, corpus) {
 		reading := manifest.Options{WorkDir: corpus}
-		for _, set := range manifest.Read(t.Context(), []string{world}, reading).StatefulSets {
+		for _, set := range manifest.Read(t.Context(), manifest.Find(t.Context(), []string{world}, reading).Files, reading).StatefulSets {
 			got[set.Place.File+" "+set.Namespace+"/"+set.Name] = nil
 		}
 		r := lint.Run(t.Context(), lint.Options{Paths: []string{world}, Reading: reading, Judge: judge, FailOn: policies.Baseline, Show: policies.Baseline})

@@ -29,9 +29,10 @@ type Options struct {
 // Run reads and judges. What can't be read, or can't be judged, is an error in
 // the report and holds nothing else up.
 func Run(ctx context.Context, o Options) *report.Report {
-	set := manifest.Read(ctx, o.Paths, o.Reading)
+	found := manifest.Find(ctx, o.Paths, o.Reading)
+	set := manifest.Read(ctx, found.Files, o.Reading)
 	var errs []report.Error
-	for _, e := range set.Errors {
+	for _, e := range append(found.Errors, set.Errors...) {
 		errs = append(errs, report.Error(e))
 	}
 	judged := o.Judge.Report(ctx, set.Store, o.FailOn, o.Show)
@@ -49,8 +50,11 @@ func Run(ctx context.Context, o Options) *report.Report {
 	for _, n := range judged.Notes {
 		r.Notes = append(r.Notes, report.Note{Location: report.Location(set.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
-	for _, l := range set.LeftOut {
+	for _, l := range found.LeftOut {
 		r.LeftOut = append(r.LeftOut, report.LeftOut(l))
+	}
+	for _, c := range found.Charts {
+		r.LeftOut = append(r.LeftOut, report.LeftOut{Path: c.Path, Reason: "Helm chart: render it with `helm template` and lint the result"})
 	}
 	return r
 }

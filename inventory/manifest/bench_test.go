@@ -93,7 +93,7 @@ func BenchmarkRead(b *testing.B) {
 		b.SetBytes(size)
 		b.ReportAllocs()
 		for b.Loop() {
-			s := Read(b.Context(), []string{root}, Options{})
+			s := readPaths(b.Context(), []string{root}, Options{})
 			if s.Documents != 3000 || len(s.Services) != 400 || len(s.StatefulSets) != 200 || len(s.Errors) > 0 {
 				b.Fatalf("%d documents, %v", s.Documents, s.Errors)
 			}
@@ -132,7 +132,7 @@ func BenchmarkPairs(b *testing.B) {
 					statefulSet(name) + "spec:\n  serviceName: " + name + "\n  template:\n    metadata:\n      labels: {app: " + name + "}\n")
 			}
 			for b.Loop() {
-				s := Read(b.Context(), []string{"-"}, Options{Stdin: strings.NewReader(text.String())})
+				s := readPaths(b.Context(), []string{"-"}, Options{Stdin: strings.NewReader(text.String())})
 				if len(s.StatefulSets) != n {
 					b.Fatal(s.Errors)
 				}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	goyaml "go.yaml.in/yaml/v2"
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,7 +26,11 @@ import (
 // document is one YAML document or JSON value.
 type document struct {
 	file *file
-	data []byte
+	// data is nil once it was decoded: start and end say where it was in the
+	// file's text, and sum whether it still is there.
+	data       []byte
+	start, end int
+	sum        uint64
 	// line and column are where data begins in the file.
 	line, column int
 	json         bool
@@ -36,7 +39,6 @@ type document struct {
 	objects []*object
 	errors  []Error
 
-	parse sync.Once
 	parsed
 }
 
@@ -378,7 +380,7 @@ func (d *document) at(line, column int, message string) Error {
 	if d.json && line == 1 {
 		column += d.column - 1
 	}
-	return Error{File: d.file.path, Line: d.line + line - 1, Column: column, Message: message}
+	return Error{File: d.file.Path, Line: d.line + line - 1, Column: column, Message: message}
 }
 
 // failYAML tells why the document can't be converted. Of the two parsers, the

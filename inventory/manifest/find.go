@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // stdin is how standard input is displayed.
@@ -19,24 +21,43 @@ const stdin = "stdin"
 
 type statter interface{ Stat() (fs.FileInfo, error) }
 
+// Found is what paths lead to.
+type Found struct {
+	// Files are manifests, sorted by displayed path.
+	Files []Source
+	// Charts are directories with a Chart.yaml, in which no files are looked
+	// for.
+	Charts []Root
+	// LeftOut is what was found and deliberately not taken, sorted by path.
+	LeftOut []LeftOut
+	Errors  []Error
+}
+
+// Root is a directory or file that stands for more than one manifest.
+type Root struct {
+	// Path is how it is displayed, Abs where it is.
+	Path, Abs string
+}
+
 // finder walks the paths. All its decisions depend on the set of paths alone:
 // what is reached by its own name is kept before what a symbolic link leads
 // to, and links are followed in the order of their paths.
 type finder struct {
-	ctx      context.Context
-	workDir  string
-	exclude  []string
-	seen     map[string]bool   // real paths of files and directories
-	links    []string          // absolute paths, still to be followed
-	named    map[string]bool   // absolute paths of the arguments
-	display  map[string]string // the same, as they were given
-	files    []*file
-	leftOut  []LeftOut
-	problems []Error
+	ctx     context.Context
+	workDir string
+	exclude []string
+	seen    map[string]bool   // real paths of files and directories
+	links   []string          // absolute paths, still to be followed
+	named   map[string]bool   // absolute paths of the arguments
+	display map[string]string // the same, as they were given
+	Found
 }
 
-// find returns the files to read, sorted by displayed path.
-func find(ctx context.Context, paths []string, opts Options) ([]*file, []LeftOut, []Error) {
+// Find looks for manifests: the files, the directories with all below them, and
+// standard input ("-"); no paths mean the working directory. In directories,
+// files ending in .yaml, .yml and .json are taken and hidden directories are
+// not. The order of paths makes no difference, nor does naming one twice.
+func Find(ctx context.Context, paths []string, opts Options) *Found {
 	f := &finder{
 		ctx: ctx, workDir: opts.WorkDir,
 		seen: map[string]bool{}, named: map[string]bool{}, display: map[string]string{},
@@ -47,7 +68,7 @@ func find(ctx context.Context, paths []string, opts Options) ([]*file, []LeftOut
 	for _, pattern := range opts.Exclude {
 		pattern = strings.TrimPrefix(strings.TrimSuffix(filepath.ToSlash(pattern), "/"), "./")
 		if _, err := path.Match(pattern, ""); err != nil {
-			f.problems = append(f.problems, Error{Message: fmt.Sprintf("exclude %q: %v", pattern, err)})
+			f.Errors = append(f.Errors, Error{Message: fmt.Sprintf("exclude %q: %v", pattern, err)})
 			continue
 		}
 		f.exclude = append(f.exclude, pattern)
@@ -59,12 +80,7 @@ func find(ctx context.Context, paths []string, opts Options) ([]*file, []LeftOut
 	slices.Sort(paths)
 	for _, p := range slices.Compact(paths) {
 		if p == "-" {
-			f.files = append(f.files, &file{path: stdin, open: func() (io.ReadCloser, error) {
-				if opts.Stdin == nil {
-					return io.NopCloser(strings.NewReader("")), nil
-				}
-				return io.NopCloser(opts.Stdin), nil
-			}})
+			f.Files = append(f.Files, Source{Path: stdin, Open: standardInput(opts.Stdin)})
 			continue
 		}
 		f.argument(p)
@@ -77,9 +93,24 @@ func find(ctx context.Context, paths []string, opts Options) ([]*file, []LeftOut
 			f.follow(l)
 		}
 	}
-	slices.SortFunc(f.files, func(a, b *file) int { return cmp.Compare(a.path, b.path) })
-	slices.SortFunc(f.leftOut, func(a, b LeftOut) int { return cmp.Compare(a.Path, b.Path) })
-	return f.files, f.leftOut, f.problems
+	slices.SortFunc(f.Files, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(f.Charts, func(a, b Root) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(f.LeftOut, func(a, b LeftOut) int { return cmp.Compare(a.Path, b.Path) })
+	return &f.Found
+}
+
+// standardInput keeps what can be read only once.
+func standardInput(r io.Reader) func() (io.ReadCloser, error) {
+	read := sync.OnceValues(func() ([]byte, error) {
+		if r == nil {
+			return nil, nil
+		}
+		return io.ReadAll(r)
+	})
+	return func() (io.ReadCloser, error) {
+		data, err := read()
+		return io.NopCloser(bytes.NewReader(data)), err
+	}
 }
 
 func (f *finder) argument(p string) {
@@ -114,7 +145,7 @@ func (f *finder) enter(abs string, mode fs.FileMode) {
 	case mode.IsRegular(), f.named[abs]:
 		f.file(abs)
 	default:
-		f.leftOut = append(f.leftOut, LeftOut{f.displayed(abs), "not a regular file"})
+		f.LeftOut = append(f.LeftOut, LeftOut{f.displayed(abs), "not a regular file"})
 	}
 }
 
@@ -138,7 +169,7 @@ func (f *finder) directory(abs string) {
 		f.fail(abs, err)
 	}
 	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "Chart.yaml" && !e.IsDir() }) {
-		f.leftOut = append(f.leftOut, LeftOut{f.displayed(abs), "Helm chart: render it with `helm template` and lint the result"})
+		f.Charts = append(f.Charts, Root{f.displayed(abs), abs})
 		return
 	}
 	for _, e := range entries {
@@ -154,10 +185,10 @@ func (f *finder) file(abs string) {
 	if !f.first(abs) {
 		return
 	}
-	f.files = append(f.files, &file{
-		path: f.displayed(abs),
-		dir:  filepath.ToSlash(filepath.Dir(abs)),
-		open: func() (io.ReadCloser, error) { return os.Open(abs) },
+	f.Files = append(f.Files, Source{
+		Path: f.displayed(abs),
+		Dir:  filepath.ToSlash(filepath.Dir(abs)),
+		Open: func() (io.ReadCloser, error) { return os.Open(abs) },
 	})
 }
 
@@ -175,7 +206,7 @@ func (f *finder) first(abs string) bool {
 }
 
 func (f *finder) fail(abs string, err error) {
-	f.problems = append(f.problems, Error{File: f.displayed(abs), Message: reason(err)})
+	f.Errors = append(f.Errors, Error{File: f.displayed(abs), Message: reason(err)})
 }
 
 // displayed is the path relative to the working directory if it is below it,

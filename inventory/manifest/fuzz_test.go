@@ -190,7 +190,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func checkRead(t *testing.T, data []byte) {
-	s := Read(context.Background(), []string{"-"}, Options{Stdin: bytes.NewReader(data), Namespace: "\x00"})
+	s := readPaths(context.Background(), []string{"-"}, Options{Stdin: bytes.NewReader(data), Namespace: "\x00"})
 	got := names(s)
 	for i := range got {
 		got[i] = strings.Replace(got[i], "\x00", "", 1)

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -32,12 +34,50 @@ func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	if o == nil {
 		return Location{}
 	}
-	return o.document.locate(o.pointer + pointer)
+	s.reopened.Lock()
+	defer s.reopened.Unlock()
+	return s.reopened.document(o.document).locate(o.pointer + pointer)
+}
+
+// reopened is the one file whose text is held, because places in it are being
+// looked up.
+type reopened struct {
+	sync.Mutex
+	file      *file
+	text      []byte
+	documents map[*document]*document
+}
+
+// document returns the document with its text, or without if that isn't what it
+// was any more.
+func (r *reopened) document(d *document) *document {
+	if r.file != d.file {
+		// What went wrong now went right before: the file has changed.
+		text, _ := d.file.text()
+		r.file, r.text, r.documents = d.file, text, map[*document]*document{}
+	}
+	again := r.documents[d]
+	if again == nil {
+		again = &document{file: d.file, start: d.start, end: d.end, line: d.line, column: d.column, json: d.json}
+		if d.end <= len(r.text) && maphash.Bytes(seed, r.text[d.start:d.end]) == d.sum {
+			again.data = r.text[d.start:d.end]
+		}
+		r.documents[d] = again
+	}
+	return again
+}
+
+var seed = maphash.MakeSeed()
+
+// forget lets go of the text.
+func (d *document) forget() {
+	d.sum = maphash.Bytes(seed, d.data)
+	d.data, d.parsed = nil, parsed{}
 }
 
 func (d *document) locate(pointer string) Location {
 	t := d.tree()
-	l := Location{File: d.file.path}
+	l := Location{File: d.file.Path}
 	n := (*node)(nil)
 	if t.root != nil {
 		n = resolve(t.root, pointer)
@@ -96,7 +136,7 @@ type syntaxError struct {
 func (e syntaxError) Error() string { return e.message }
 
 func (d *document) tree() *parsed {
-	d.parse.Do(func() {
+	if d.parsed.lines == nil {
 		if d.json {
 			s := jsonScanner{data: d.data, line: 1, column: 1}
 			d.parsed.root = s.value()
@@ -104,7 +144,7 @@ func (d *document) tree() *parsed {
 			d.parsed = parseYAML(d.data)
 		}
 		d.parsed.lines = bytes.Split(d.data, []byte("\n"))
-	})
+	}
 	return &d.parsed
 }
 

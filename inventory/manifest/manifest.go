@@ -42,22 +42,33 @@ type Options struct {
 	WorkDir string
 }
 
-// Set is what was read. It is safe for concurrent use.
+// Source is one text to read.
+type Source struct {
+	// Path is how it is displayed, unique among all inputs.
+	Path string
+	// Dir is the absolute, clean, slash-separated path of its directory;
+	// standard input has none.
+	Dir string
+	// Open may be called again: only what the objects say is kept in memory,
+	// and where they say it is looked up when it is asked for.
+	Open func() (io.ReadCloser, error)
+}
+
+// Set is one world that was read. It is safe for concurrent use.
 type Set struct {
 	Store *inventory.Store
-	// Services and StatefulSets are in reading order: by file, then as they
+	// Services and StatefulSets are in reading order: by source, then as they
 	// stand in it.
 	Services     []*inventory.Service
 	StatefulSets []*inventory.StatefulSet
 	// Errors are sorted by file, line and column.
 	Errors []Error
-	// LeftOut is what was found and deliberately not read, sorted by path.
-	LeftOut []LeftOut
-	// Files counts those that were read, Documents the ones in them that
+	// Files counts the sources that were read, Documents the ones in them that
 	// aren't empty, parsed or skipped.
 	Files, Documents int
 
-	objects map[inventory.Ref]*object
+	objects  map[inventory.Ref]*object
+	reopened reopened
 }
 
 // Error is something that could not be read or would be refused. Line and
@@ -85,31 +96,20 @@ type LeftOut struct {
 	Path, Reason string
 }
 
-// Read reads the files, the directories with all below them, and standard
-// input ("-"); no paths mean the working directory. In directories, files
-// ending in .yaml, .yml and .json are read and hidden directories are not. The
-// order of paths makes no difference, nor does naming one twice. When ctx ends
-// before the reading does, the rest is left unread and an error says so.
-func Read(ctx context.Context, paths []string, opts Options) *Set {
-	if opts.Namespace == "" {
-		opts.Namespace = "default"
-	}
+// Read reads the sources in their order. When ctx ends before the reading does,
+// the rest is left unread and an error says so.
+func Read(ctx context.Context, sources []Source, opts Options) *Set {
 	s := &Set{Store: &inventory.Store{}, objects: map[inventory.Ref]*object{}}
-	var files []*file
-	files, s.LeftOut, s.Errors = find(ctx, paths, opts)
-
-	parallel(ctx, len(files), func(i int) { files[i].read() })
-	var documents []*document
-	for _, f := range files {
-		for _, d := range f.documents {
-			d.file = f
-			documents = append(documents, d)
-		}
-	}
-	parallel(ctx, len(documents), func(i int) { documents[i].decode() })
-
+	files := make([]*file, len(sources))
+	parallel(ctx, len(sources), func(i int) {
+		files[i] = &file{Source: sources[i]}
+		files[i].read(ctx)
+	})
 	index := 0
 	for _, f := range files {
+		if f == nil {
+			continue // interrupted
+		}
 		s.Errors = append(s.Errors, f.errors...)
 		s.Documents += f.count
 		if f.wasRead {
@@ -119,17 +119,22 @@ func Read(ctx context.Context, paths []string, opts Options) *Set {
 			s.Errors = append(s.Errors, d.errors...)
 			for _, o := range d.objects {
 				index++
-				s.add(o, &inventory.Place{File: f.path, Dir: f.dir, Index: index}, opts.Namespace)
+				s.add(o, &inventory.Place{File: f.Path, Dir: f.Dir, Index: index}, cmp.Or(opts.Namespace, "default"))
 			}
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		s.Errors = append(s.Errors, Error{Message: fmt.Sprintf("reading was interrupted: %v", err)})
 	}
-	slices.SortStableFunc(s.Errors, func(a, b Error) int {
+	sortErrors(s.Errors)
+	return s
+}
+
+// sortErrors sorts by file, line, column and message.
+func sortErrors(errs []Error) {
+	slices.SortStableFunc(errs, func(a, b Error) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message))
 	})
-	return s
 }
 
 // APIVersion returns the object's as its manifest gives it, empty if the Set
@@ -160,11 +165,9 @@ func (s *Set) add(o *object, at *inventory.Place, namespace string) {
 	}
 }
 
-// file is one input.
+// file is one source while it is read.
 type file struct {
-	path string // as displayed
-	dir  string // absolute, with slashes
-	open func() (io.ReadCloser, error)
+	Source
 
 	wasRead   bool
 	count     int         // of documents that aren't empty
@@ -172,21 +175,16 @@ type file struct {
 	errors    []Error
 }
 
-func (f *file) read() {
-	data, err := readAll(f.open)
+func (f *file) read(ctx context.Context) {
+	data, err := f.text()
+	f.wasRead = err == nil || err.Line > 0
 	if err != nil {
-		f.errors = []Error{{File: f.path, Message: reason(err)}}
-		return
-	}
-	f.wasRead = true
-	data, err = utf8Text(data)
-	if err != nil {
-		f.errors = []Error{{File: f.path, Line: 1, Column: 1, Message: err.Error()}}
+		f.errors = []Error{*err}
 		return
 	}
 	documents, errs := split(data)
 	for i := range errs {
-		errs[i].File = f.path
+		errs[i].File = f.Path
 	}
 	f.errors = errs
 	exotic := hasExoticBreak(data)
@@ -196,10 +194,27 @@ func (f *file) read() {
 			f.count++
 		}
 		if !l.empty && !l.unwanted {
-			d.plain = l.plain
+			d.file, d.plain = f, l.plain
 			f.documents = append(f.documents, d)
 		}
 	}
+	parallel(ctx, len(f.documents), func(i int) { f.documents[i].decode() })
+	f.documents = slices.DeleteFunc(f.documents, func(d *document) bool { return len(d.objects) == 0 && len(d.errors) == 0 })
+	for _, d := range f.documents {
+		d.forget()
+	}
+}
+
+// text is the whole source as UTF-8.
+func (f *file) text() ([]byte, *Error) {
+	data, err := readAll(f.Open)
+	if err != nil {
+		return nil, &Error{File: f.Path, Message: reason(err)}
+	}
+	if data, err = utf8Text(data); err != nil {
+		return nil, &Error{File: f.Path, Line: 1, Column: 1, Message: err.Error()}
+	}
+	return data, nil
 }
 
 func readAll(open func() (io.ReadCloser, error)) ([]byte, error) {

@@ -26,7 +26,15 @@ func statefulSet(name string) string {
 
 func readText(t *testing.T, text string) *Set {
 	t.Helper()
-	return Read(t.Context(), []string{"-"}, Options{Stdin: strings.NewReader(text)})
+	return readPaths(t.Context(), []string{"-"}, Options{Stdin: strings.NewReader(text)})
+}
+
+// readPaths reads all that the paths lead to as one world.
+func readPaths(ctx context.Context, paths []string, opts Options) *Set {
+	found := Find(ctx, paths, opts)
+	s := Read(ctx, found.Files, opts)
+	s.Errors = append(found.Errors, s.Errors...)
+	return s
 }
 
 func errorTexts(s *Set) []string {
@@ -312,7 +320,6 @@ func TestFind(t *testing.T) {
 		"dead.yaml":              "->nowhere",
 		"out":                    "->" + tree(t, map[string]string{"o.yaml": service("out")}),
 	})
-	const chart = "Helm chart: render it with `helm template` and lint the result"
 	dead := list("dead.yaml: no such file or directory")
 	for _, tt := range []struct {
 		name                  string
@@ -340,15 +347,18 @@ func TestFind(t *testing.T) {
 				if reversed {
 					slices.Reverse(paths)
 				}
-				s := Read(t.Context(), paths, Options{WorkDir: root, Exclude: tt.exclude, Stdin: strings.NewReader(service("stdin"))})
+				opts := Options{WorkDir: root, Exclude: tt.exclude, Stdin: strings.NewReader(service("stdin"))}
+				found := Find(t.Context(), paths, opts)
+				s := Read(t.Context(), found.Files, opts)
+				s.Errors = append(found.Errors, s.Errors...)
 				var files, leftOut []string
 				for _, v := range s.Services {
 					files = append(files, v.Place.File)
 				}
-				for _, l := range s.LeftOut {
-					if l.Reason != chart {
-						t.Errorf("%s left out: %s", l.Path, l.Reason)
-					}
+				for _, c := range found.Charts {
+					leftOut = append(leftOut, c.Path)
+				}
+				for _, l := range found.LeftOut {
 					leftOut = append(leftOut, l.Path)
 				}
 				check(t, "files", files, tt.want)
@@ -365,7 +375,7 @@ func TestFind(t *testing.T) {
 func TestPaths(t *testing.T) {
 	root := tree(t, map[string]string{"work/a.yaml": service("a"), "other/b/b.yaml": service("b")})
 	work := filepath.Join(root, "work")
-	s := Read(t.Context(), []string{"../other", filepath.Join(root, "other"), work, "-"}, Options{WorkDir: work, Stdin: strings.NewReader(service("c"))})
+	s := readPaths(t.Context(), []string{"../other", filepath.Join(root, "other"), work, "-"}, Options{WorkDir: work, Stdin: strings.NewReader(service("c"))})
 	var got []string
 	for _, v := range s.Services {
 		dir := strings.TrimPrefix(v.Place.Dir, filepath.ToSlash(root))
@@ -385,14 +395,14 @@ func TestUnreadable(t *testing.T) {
 		}
 		defer os.Chmod(filepath.Join(root, name), 0o755)
 	}
-	s := Read(t.Context(), nil, Options{WorkDir: root})
+	s := readPaths(t.Context(), nil, Options{WorkDir: root})
 	check(t, "errors", errorTexts(s), list("a.yaml: open: permission denied", "d: open: permission denied"))
 }
 
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s := Read(ctx, []string{"-"}, Options{Stdin: strings.NewReader(service("a"))})
+	s := readPaths(ctx, []string{"-"}, Options{Stdin: strings.NewReader(service("a"))})
 	check(t, "errors", errorTexts(s), list("reading was interrupted: context canceled"))
 }
 
@@ -408,7 +418,7 @@ func TestOrder(t *testing.T) {
 	var first *Set
 	for range 10 {
 		paths = append(paths[1:], paths[0])
-		s := Read(t.Context(), paths, Options{WorkDir: root})
+		s := readPaths(t.Context(), paths, Options{WorkDir: root})
 		if first == nil {
 			first = s
 		}
@@ -504,5 +514,31 @@ spec:
 	}
 	if l := (&Set{}).Locate(inventory.Ref("x"), ""); l != (Location{}) {
 		t.Errorf("an unknown object is at %+v", l)
+	}
+}
+
+func TestLocateInAFileThatChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(service("a") + "---\n" + service("b"))
+	s := readPaths(t.Context(), []string{path}, Options{})
+	first, second := s.Services[0].Ref(), s.Services[1].Ref()
+	write(service("a") + "---\n" + "# " + service("b"))
+	if l := s.Locate(first, "/metadata/name"); l.Line < 2 || l.EndColumn == l.Column {
+		t.Errorf("what has not changed is at %+v", l)
+	}
+	if l := s.Locate(second, "/metadata/name"); l.File != path || l.Line == 0 || l.EndColumn != l.Column {
+		t.Errorf("what has changed is at %+v", l)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	s.reopened.file = nil
+	if l := s.Locate(first, "/metadata/name"); l.File != path || l.Line == 0 {
+		t.Errorf("what has gone is at %+v", l)
 	}
 }

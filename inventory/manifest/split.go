@@ -44,7 +44,7 @@ func utf8Text(data []byte) ([]byte, error) {
 // follows the only one is a separator, the rest is.
 func split(data []byte) (documents []*document, errs []Error) {
 	if !bytes.HasPrefix(bytes.TrimLeftFunc(data, unicode.IsSpace), []byte("{")) {
-		return splitYAML(data, 1)
+		return splitYAML(data, 0, 1)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	for end := 0; ; end = int(decoder.InputOffset()) {
@@ -58,16 +58,16 @@ func split(data []byte) (documents []*document, errs []Error) {
 			stop := int(decoder.InputOffset())
 			start := stop - len(value)
 			line, column := position(data, start)
-			documents = append(documents, &document{data: data[start:stop], line: line, column: column, json: true})
+			documents = append(documents, &document{data: data[start:stop], start: start, end: stop, line: line, column: column, json: true})
 			continue
 		}
 		if len(documents) == 0 {
-			return splitYAML(data, 1)
+			return splitYAML(data, 0, 1)
 		}
 		rest := bytes.TrimLeftFunc(data[end:], unicode.IsSpace)
 		line, column := position(data, len(data)-len(rest))
 		if len(documents) == 1 && bytes.HasPrefix(rest, []byte(separator)) {
-			more, errs := splitYAML(rest, line)
+			more, errs := splitYAML(data, len(data)-len(rest), line)
 			return append(documents, more...), errs
 		}
 		var syntax *json.SyntaxError
@@ -82,15 +82,15 @@ const separator = "---"
 
 // splitYAML splits at every line that begins with three dashes, wherever it
 // stands. Where nothing came before, the line belongs to the document. The
-// first line of data has the given number.
-func splitYAML(data []byte, line int) (documents []*document, errs []Error) {
-	start, startLine := 0, line
+// text begins at start, with the line of that number.
+func splitYAML(data []byte, start, line int) (documents []*document, errs []Error) {
+	startLine := line
 	cut := func(end int) {
 		if end > start {
-			documents = append(documents, &document{data: data[start:end], line: startLine, column: 1})
+			documents = append(documents, &document{data: data[start:end], start: start, end: end, line: startLine, column: 1})
 		}
 	}
-	for at := 0; at < len(data); line++ {
+	for at := start; at < len(data); line++ {
 		end := len(data)
 		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
 			end = at + i + 1

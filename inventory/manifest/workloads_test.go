@@ -23,7 +23,7 @@ func TestWorkloads(t *testing.T) {
 		"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: broken}\nspec: {template: {metadata: {labels: {app: 1}}}}\n",
 		"apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- metadata: {name: listed}\n  " + strings.ReplaceAll(template, "\n", "\n  "),
 	}, "\n---\n")
-	set := Read(context.Background(), []string{"-"}, Options{Stdin: strings.NewReader(input), Namespace: "shop"})
+	set := readPaths(context.Background(), []string{"-"}, Options{Stdin: strings.NewReader(input), Namespace: "shop"})
 	if len(set.Errors) > 0 {
 		t.Errorf("errors: %v", set.Errors)
 	}
