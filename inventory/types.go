@@ -8,6 +8,8 @@
 package inventory
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,17 @@ const (
 	KindService     Kind = "Service"
 	KindStatefulSet Kind = "StatefulSet"
 )
+
+// APIVersion is the one to use for the kind; empty for other kinds.
+func (k Kind) APIVersion() string {
+	switch k {
+	case KindService:
+		return "v1"
+	case KindStatefulSet:
+		return "apps/v1"
+	}
+	return ""
+}
 
 // AnnotationPrefix is the prefix of every annotation and label that speaks to
 // stsguard. Other annotations are not kept.
@@ -196,6 +209,45 @@ func (p ServicePort) PodPort(set *StatefulSet) int32 {
 		}
 	}
 	return 0
+}
+
+// Over fills in what an apply over the live Service leaves as it is: what others
+// wrote, and the addresses that the API server gave it.
+func (s *Service) Over(live *Service) {
+	s.over(&live.Meta)
+	if s.Type == "ExternalName" || live.Type == "ExternalName" {
+		return
+	}
+	if s.ClusterIP == "" && len(s.ClusterIPs) == 0 {
+		s.ClusterIP, s.ClusterIPs = live.ClusterIP, live.ClusterIPs
+	}
+	if s.Type == "ClusterIP" {
+		return
+	}
+	s.Ports = slices.Clone(s.Ports)
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		for _, old := range live.Ports {
+			if p.NodePort == 0 && p.Port == old.Port && p.Protocol == old.Protocol {
+				p.NodePort = old.NodePort
+			}
+		}
+	}
+}
+
+// Over fills in what an apply over the live StatefulSet leaves as it is.
+func (s *StatefulSet) Over(live *StatefulSet) { s.over(&live.Meta) }
+
+func (m *Meta) over(live *Meta) {
+	annotations := maps.Clone(live.Annotations)
+	if annotations == nil {
+		annotations = m.Annotations
+	} else {
+		maps.Copy(annotations, m.Annotations)
+	}
+	m.Annotations = annotations
+	m.Controller = cmp.Or(m.Controller, live.Controller)
+	m.Deleting = live.Deleting
 }
 
 // Ref names the Service within its inventory.

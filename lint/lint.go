@@ -22,8 +22,19 @@ type Options struct {
 	Reading manifest.Options
 	Judge   *verdict.Judge
 	// FailOn is the level whose findings fail the run, Show the one whose
-	// findings are in the report besides those.
+	// findings are in the report besides those; empty is the configuration's,
+	// and in a cluster the namespace's.
 	FailOn, Show policies.Level
+	// Cluster, if it isn't nil, is what the manifests would be applied to, and
+	// Context what to call it.
+	Cluster Cluster
+	Context string
+}
+
+// places knows where the objects of a world stand.
+type places interface {
+	Locate(ref inventory.Ref, pointer string) manifest.Location
+	APIVersion(ref inventory.Ref) string
 }
 
 // Run reads and judges. What can't be read, or can't be judged, is an error in
@@ -35,20 +46,31 @@ func Run(ctx context.Context, o Options) *report.Report {
 	for _, e := range append(found.Errors, set.Errors...) {
 		errs = append(errs, report.Error(e))
 	}
-	judged := o.Judge.Report(ctx, set.Store, o.FailOn, o.Show)
+	var at places = set
+	var judged *verdict.Report
+	var told *report.Preflight
+	asked := verdict.Levels{Enforce: o.FailOn, Warn: o.Show}
+	if o.Cluster == nil {
+		judged = o.Judge.Report(ctx, set.Store, asked)
+	} else if p, err := play(ctx, o.Judge, o.Cluster, set, asked); err != nil {
+		judged = &verdict.Report{Errors: []error{err}}
+	} else {
+		at, judged, told = p, &p.Report, &report.Preflight{Context: o.Context, Steps: p.steps, End: p.end}
+	}
 	for _, err := range judged.Errors {
 		errs = append(errs, report.Error{Message: err.Error()})
 	}
 	findings := make([]report.Finding, 0, len(judged.Decisions))
 	for i := range judged.Decisions {
-		findings = append(findings, finding(set, &judged.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
+		findings = append(findings, finding(at, &judged.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
 	}
 	r := report.New(findings, errs, report.Seen{
 		Files: set.Files, Documents: set.Documents,
 		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
 	})
+	r.Preflight = told
 	for _, n := range judged.Notes {
-		r.Notes = append(r.Notes, report.Note{Location: report.Location(set.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
+		r.Notes = append(r.Notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
 	for _, l := range found.LeftOut {
 		r.LeftOut = append(r.LeftOut, report.LeftOut(l))
@@ -59,14 +81,14 @@ func Run(ctx context.Context, o Options) *report.Report {
 	return r
 }
 
-func finding(set *manifest.Set, d *verdict.Decision, namespace string) report.Finding {
+func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 	f := report.Finding{
 		Rule:     d.Rule.ID,
 		Level:    string(d.Rule.Level),
 		Message:  d.Message,
 		URL:      report.RuleURL(d.Rule.ID),
-		Object:   object(set, d.Object),
-		Location: report.Location(set.Locate(d.Object, d.Path)),
+		Object:   object(at, d.Object),
+		Location: report.Location(at.Locate(d.Object, d.Path)),
 		Fix:      fix(d.Fix, namespace),
 		Status:   report.Open,
 		Reason:   d.Reason,
@@ -82,7 +104,7 @@ func finding(set *manifest.Set, d *verdict.Decision, namespace string) report.Fi
 		f.Status = report.Skipped
 	}
 	for _, ref := range d.Related {
-		f.Related = append(f.Related, report.Related{Object: object(set, ref), Location: report.Location(set.Locate(ref, ""))})
+		f.Related = append(f.Related, report.Related{Object: object(at, ref), Location: report.Location(at.Locate(ref, ""))})
 	}
 	return f
 }
@@ -99,9 +121,9 @@ func severity(d *verdict.Decision) report.Severity {
 	return report.SeverityNote
 }
 
-func object(set *manifest.Set, ref inventory.Ref) report.Object {
+func object(at places, ref inventory.Ref) report.Object {
 	kind, namespace, name := ref.Split()
-	return report.Object{APIVersion: set.APIVersion(ref), Kind: string(kind), Namespace: namespace, Name: name}
+	return report.Object{APIVersion: cmp.Or(at.APIVersion(ref), kind.APIVersion()), Kind: string(kind), Namespace: namespace, Name: name}
 }
 
 // fix takes over what the rule gives. An object that is missing in the default

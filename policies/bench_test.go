@@ -46,7 +46,7 @@ func BenchmarkRelation(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				findings, err := engine.Relation(b.Context(), r, false)
+				findings, err := engine.Relation(b.Context(), r, Extent{})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -70,9 +70,14 @@ type Rule struct {
 	// Operations are those of the requests that a rule on changes judges:
 	// CREATE, UPDATE, DELETE.
 	Operations []string
+	// Refused says that the API server itself refuses what the rule finds, so
+	// that no webhook ever gets to see it.
+	Refused bool
 	// Alone says that the rule looks at its subject's own object and at
 	// nothing else that exists.
 	Alone bool
+	// LooksAt are the fields of the input that the rule looks at, sorted.
+	LooksAt []string
 	// guards are the conditions that stand in all of the rule's findings.
 	guards []string
 }
@@ -115,6 +120,12 @@ func readRule(m *ast.Module) (Rule, error) {
 				return Rule{}, fmt.Errorf("rule %s: custom.operations: %w", id, err)
 			}
 			continue
+		case "refused":
+			var ok bool
+			if r.Refused, ok = value.(bool); !ok {
+				return Rule{}, fmt.Errorf("rule %s: custom.refused must be true or false", id)
+			}
+			continue
 		}
 		text, ok := value.(string)
 		if !ok {
@@ -153,7 +164,9 @@ func readRule(m *ast.Module) (Rule, error) {
 	if err := checkHeads(id, m); err != nil {
 		return Rule{}, err
 	}
-	r.Alone = looksOnlyAtSubject(m, r.Subject)
+	r.LooksAt = looksAt(m)
+	own := map[Subject]string{Relation: "statefulSet", OneService: "service"}[r.Subject]
+	r.Alone = own != "" && !slices.ContainsFunc(r.LooksAt, func(field string) bool { return field != own })
 	r.guards = guards(m)
 	return r, nil
 }
@@ -248,21 +261,31 @@ func checkHeads(id string, m *ast.Module) error {
 	return nil
 }
 
-// looksOnlyAtSubject says whether every reference to input goes into the
-// subject's own object.
-func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
-	own := map[Subject]string{Relation: "statefulSet", OneService: "service"}[subject]
-	alone := own != ""
+// looksAt lists the fields of the input that the module refers to; the input as
+// a whole is "".
+func looksAt(m *ast.Module) []string {
+	var out []string
+	add := func(field string) {
+		if !slices.Contains(out, field) {
+			out = append(out, field)
+		}
+	}
 	var visit func(t *ast.Term) bool
 	visit = func(t *ast.Term) bool {
 		switch v := t.Value.(type) {
 		case ast.Var:
-			alone = alone && v != ast.InputRootDocument.Value
+			if v == ast.InputRootDocument.Value {
+				add("")
+			}
 		case ast.Ref:
 			if !v.HasPrefix(ast.InputRootRef) {
 				return false
 			}
-			alone = alone && len(v) > 1 && v[1].Equal(ast.StringTerm(own))
+			field := ast.String("")
+			if len(v) > 1 {
+				field, _ = v[1].Value.(ast.String)
+			}
+			add(string(field))
 			for _, t := range v[1:] {
 				ast.WalkTerms(t, visit)
 			}
@@ -273,7 +296,8 @@ func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
 	for _, r := range m.Rules {
 		ast.WalkTerms(r, visit)
 	}
-	return alone
+	slices.Sort(out)
+	return out
 }
 
 // guards are the comparisons of a field of the input with a constant that stand

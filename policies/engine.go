@@ -213,18 +213,15 @@ func (c Catalog) check() error {
 }
 
 // judge writes the one module that gathers the findings of all rules of a
-// subject, the advice apart: one evaluation instead of one for each rule. A
+// subject, those apart that only some ask for: one evaluation instead of one
+// for each rule. A
 // rule's guards stand here again, where OPA indexes them: of a right pair most
 // rules aren't even looked at.
 func judge(c Catalog) (*ast.Module, error) {
 	var b strings.Builder
 	b.WriteString("package stsguard.judge\n")
 	for _, r := range c {
-		head := string(r.Subject)
-		if r.Level == Advice {
-			head += "_advice"
-		}
-		fmt.Fprintf(&b, "%s contains [%q, finding] if {\n", head, r.ID)
+		fmt.Fprintf(&b, "%s contains [%q, finding] if {\n", r.head(), r.ID)
 		if len(r.Operations) > 0 {
 			fmt.Fprintf(&b, "\tinput.operation in %s\n", operationsTerm(r.Operations))
 		}
@@ -238,6 +235,17 @@ func judge(c Catalog) (*ast.Module, error) {
 		return nil, fmt.Errorf("write the judging module: %w", err)
 	}
 	return m, nil
+}
+
+// head is the set that the rule's findings are gathered in.
+func (r *Rule) head() string {
+	switch {
+	case r.Level == Advice:
+		return string(r.Subject) + "_advice"
+	case r.Refused:
+		return string(r.Subject) + "_refused"
+	}
+	return string(r.Subject)
 }
 
 func operationsTerm(operations []string) *ast.Term {
@@ -283,10 +291,34 @@ type Engine struct {
 	queries map[query]rego.PreparedEvalQuery
 }
 
-// query is a question to the rules: with advice or without, which few ask for.
+// Extent says which rules are asked besides those that everyone asks.
+type Extent struct {
+	// Advice: those that advise.
+	Advice bool
+	// Refused: those that find what the API server refuses by itself.
+	Refused bool
+}
+
+// query is a question to the rules.
 type query struct {
 	subject Subject
-	advice  bool
+	extent  Extent
+}
+
+// asks says whether the rule is among those that answer.
+func (q query) asks(r *Rule) bool {
+	return r.Subject == q.subject && (q.extent.Advice || r.Level != Advice) && (q.extent.Refused || !r.Refused)
+}
+
+// text is the query as Rego has it; empty if no rule answers.
+func (q query) text(c Catalog) string {
+	var heads []string
+	for _, r := range c {
+		if head := "data.stsguard.judge." + r.head(); q.asks(r) && !slices.Contains(heads, head) {
+			heads = append(heads, head)
+		}
+	}
+	return strings.Join(heads, " | ")
 }
 
 // Engine prepares the rules for evaluation. A parameter that isn't given has
@@ -306,24 +338,12 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
 	e := &Engine{Catalog: r.Catalog, queries: map[query]rego.PreparedEvalQuery{}}
 	for _, subject := range []Subject{Relation, OneService, Change} {
-		has := func(advice bool) bool {
-			return slices.ContainsFunc(r.Catalog, func(rule *Rule) bool {
-				return rule.Subject == subject && (rule.Level == Advice) == advice
-			})
-		}
-		head := "data.stsguard.judge." + string(subject)
-		texts := map[bool]string{false: head, true: head + "_advice"}
-		switch {
-		case has(false) && has(true):
-			texts[true] = head + " | " + texts[true]
-		case has(false):
-			texts[true] = head
-		case has(true):
-			delete(texts, false)
-		default:
-			continue
-		}
-		for advice, text := range texts {
+		for _, extent := range []Extent{{}, {Advice: true}, {Refused: true}, {Advice: true, Refused: true}} {
+			q := query{subject, extent}
+			text := q.text(r.Catalog)
+			if text == "" {
+				continue
+			}
 			prepared, err := rego.New(
 				rego.Query(text),
 				rego.Compiler(r.compiler),
@@ -333,16 +353,15 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 			if err != nil {
 				return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
 			}
-			e.queries[query{subject, advice}] = prepared
+			e.queries[q] = prepared
 		}
 	}
 	return e, nil
 }
 
-// Relation judges one StatefulSet with its governing Service, by the rules that
-// advise, too, if that is wanted.
-func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, advice bool) ([]Finding, error) {
-	findings, err := e.judge(ctx, query{Relation, advice}, func() ast.Value { return relationTerm(r).Value })
+// Relation judges one StatefulSet with its governing Service.
+func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, extent Extent) ([]Finding, error) {
+	findings, err := e.judge(ctx, query{Relation, extent}, func() ast.Value { return relationTerm(r).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", r.StatefulSet.Ref(), err)
 	}
@@ -352,24 +371,24 @@ func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, advice boo
 	return findings, nil
 }
 
-// Service judges one Service and what it governs, like Relation.
-func (e *Engine) Service(ctx context.Context, g *inventory.Governance, advice bool) ([]Finding, error) {
-	findings, err := e.judge(ctx, query{OneService, advice}, func() ast.Value { return governanceTerm(g).Value })
+// Service judges one Service and what it governs.
+func (e *Engine) Service(ctx context.Context, g *inventory.Governance, extent Extent) ([]Finding, error) {
+	findings, err := e.judge(ctx, query{OneService, extent}, func() ast.Value { return governanceTerm(g).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", g.Service.Ref(), err)
 	}
 	return findings, nil
 }
 
-// Change judges what a request does, like Relation.
-func (e *Engine) Change(ctx context.Context, c *inventory.Change, advice bool) ([]Finding, error) {
-	operation := operationOf(c)
+// Change judges what a request does.
+func (e *Engine) Change(ctx context.Context, c *inventory.Change, extent Extent) ([]Finding, error) {
+	q, operation := query{Change, extent}, operationOf(c)
 	if !slices.ContainsFunc(e.Catalog, func(r *Rule) bool {
-		return slices.Contains(r.Operations, operation)
+		return q.asks(r) && slices.Contains(r.Operations, operation)
 	}) {
 		return nil, nil
 	}
-	findings, err := e.judge(ctx, query{Change, advice}, func() ast.Value { return changeTerm(c).Value })
+	findings, err := e.judge(ctx, q, func() ast.Value { return changeTerm(c).Value })
 	if err != nil {
 		return nil, fmt.Errorf("judge the change: %w", err)
 	}

@@ -178,7 +178,7 @@ func TestBrokenFindingIsAnError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}}, true)
+			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}}, Extent{Advice: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("findings = %v, error = %v, want %s", findings, err, tc.want)
 			}
@@ -279,7 +279,7 @@ func TestOperations(t *testing.T) {
 		"update": {inventory.Change{ServiceBefore: service, ServiceAfter: service, StatefulSets: sets}, 0},
 		"create": {inventory.Change{ServiceAfter: service, StatefulSets: sets}, 0},
 	} {
-		findings, err := engine.Change(t.Context(), &tc.change, true)
+		findings, err := engine.Change(t.Context(), &tc.change, Extent{})
 		if err != nil || len(findings) != tc.want {
 			t.Errorf("%s: %v, %v", name, findings, err)
 		}

@@ -37,6 +37,9 @@ func (t textWriter) Write(r *Report) error {
 		t.finding(&b, f, !explained[f.Rule])
 		explained[f.Rule] = true
 	}
+	if r.Preflight != nil {
+		r.Preflight.text(&b)
+	}
 	b.WriteString(r.summary() + "\n")
 	if _, err := t.w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -52,8 +55,11 @@ func (t textWriter) finding(b *bytes.Buffer, f *Finding, why bool) {
 		b.WriteString(Fold("  ", line))
 	}
 	for _, rel := range f.Related {
-		l := rel.Location
-		fmt.Fprintf(b, "  %s\n", Printable(fmt.Sprintf("%s %q is at %s:%d:%d", rel.Object.Kind, rel.Object.Name, l.File, l.Line, l.Column)))
+		where := "in the cluster"
+		if l := rel.Location; l.File != "" {
+			where = fmt.Sprintf("at %s:%d:%d", l.File, l.Line, l.Column)
+		}
+		fmt.Fprintf(b, "  %s\n", Printable(fmt.Sprintf("%s %q is %s", rel.Object.Kind, rel.Object.Name, where)))
 	}
 	if f.Reason != "" {
 		b.WriteString(Fold("  ", "Does not fail the run: "+f.Reason+"."))

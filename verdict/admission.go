@@ -24,10 +24,15 @@ const (
 // Request is one admission request for a Service or a StatefulSet. Of the four
 // objects those are set that the operation has.
 type Request struct {
-	Operation                           Operation
-	Namespace                           string
-	Username                            string
-	DryRun                              bool
+	Operation Operation
+	Namespace string
+	Username  string
+	DryRun    bool
+	// Preflight says that the request was not sent yet: nothing has validated
+	// it, and what is excused is told as well.
+	Preflight bool
+	// Levels are what whoever asks beforehand wants to hear.
+	Levels                              Levels
 	ServiceBefore, ServiceAfter         *inventory.Service
 	StatefulSetBefore, StatefulSetAfter *inventory.StatefulSet
 }
@@ -51,12 +56,29 @@ type Admission struct {
 
 // Denied says whether some finding denies the request.
 func (a *Admission) Denied() bool {
-	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode == config.Enforce })
+	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return !d.Skipped && d.Mode == config.Enforce })
 }
 
 // speaks says whether the user hears of some finding.
 func (a *Admission) speaks() bool {
-	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return d.Mode.AtLeast(config.Warn) })
+	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return !d.Skipped && d.Mode.AtLeast(config.Warn) })
+}
+
+// extent is which rules are asked.
+func (r *Request) extent(j *Judge) policies.Extent {
+	if r.Preflight {
+		return j.extent(r.Levels)
+	}
+	return policies.Extent{Advice: j.advice}
+}
+
+// levels are what the request's namespace asks for, or whoever asks beforehand.
+func (r *Request) levels(j *Judge, world inventory.Reader) levels {
+	l := j.levels(world.Namespace(r.Namespace))
+	if r.Preflight {
+		l = r.Levels.over(l)
+	}
+	return l
 }
 
 // mightDeny says whether some finding would deny if the cache were wrong about
@@ -93,7 +115,7 @@ var cleaners = []string{
 // leavesAlone says whether the request is none of stsguard's business, by who
 // sends it and by its namespace as the cache knows it.
 func (j *Judge) leavesAlone(req *Request, cache inventory.Reader) bool {
-	if j.exempt(req.Namespace) || slices.Contains(j.config.Exemptions.Usernames, req.Username) || slices.Contains(cleaners, req.Username) {
+	if j.Exempts(req.Namespace) || slices.Contains(j.config.Exemptions.Usernames, req.Username) || slices.Contains(cleaners, req.Username) {
 		return true
 	}
 	if s := req.ServiceAfter; s != nil && s.Deleting {
@@ -144,7 +166,7 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 			return nil, fmt.Errorf("look for pods of %s before denying: %w", set.Ref(), err)
 		}
 		if run {
-			l := j.levels(fresh.Namespace(req.Namespace))
+			l := req.levels(j, fresh)
 			l.soften(a.Decisions, config.Warn, "its pods are already running, and need their StatefulSet back")
 		}
 	}
@@ -157,7 +179,7 @@ func (j *Judge) admit(ctx context.Context, req *Request, world, cache inventory.
 	after := req.after(world)
 	// Most requests have no findings, and what was before is of no interest.
 	before := sync.OnceValue(func() inventory.Reader { return req.before(world) })
-	l := j.levels(world.Namespace(req.Namespace))
+	l := req.levels(j, world)
 	a := &Admission{Notes: l.invalid}
 	var all []Decision
 
@@ -193,7 +215,13 @@ func (j *Judge) admit(ctx context.Context, req *Request, world, cache inventory.
 	if owner := req.controller(); owner != "" {
 		l.soften(all, j.config.Controllers.Mode, owner+" manages it")
 	}
-	a.Decisions = slices.DeleteFunc(settle(all), func(d Decision) bool { return d.Skipped || d.Mode == config.Off })
+	for i := range all {
+		// The API server asks nobody.
+		if d := &all[i]; d.Rule.Refused && !d.off() {
+			d.Mode, d.Reason = config.Enforce, ""
+		}
+	}
+	a.Decisions = slices.DeleteFunc(settle(all), func(d Decision) bool { return d.Skipped && !req.Preflight || d.Mode == config.Off })
 	slices.SortStableFunc(a.Decisions, func(x, y Decision) int { return y.Mode.Compare(x.Mode) })
 	return a, nil
 }
@@ -263,7 +291,7 @@ func (j *Judge) admitRelation(ctx context.Context, req *Request, set *inventory.
 	if j.config.RevealOtherNamespaces {
 		now.Elsewhere = inventory.Elsewhere(cache, set)
 	}
-	in, err := j.relation(ctx, now, j.advice)
+	in, err := j.relation(ctx, now, req.extent(j))
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
@@ -333,7 +361,7 @@ func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Re
 		return nil, nil
 	}
 	was := inventory.Relate(before, set)
-	in, err := j.relation(ctx, was, j.advice)
+	in, err := j.relation(ctx, was, req.extent(j))
 	if err != nil {
 		return nil, err
 	}
@@ -351,13 +379,13 @@ func (j *Judge) wrongBefore(ctx context.Context, req *Request, now *inventory.Re
 
 // admitService judges the Service by itself.
 func (j *Judge) admitService(ctx context.Context, req *Request, before func() inventory.Reader, after inventory.Reader, l levels) ([]Decision, error) {
-	in, err := j.service(ctx, &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}, j.advice)
+	in, err := j.service(ctx, &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}, req.extent(j))
 	if err != nil || len(in.findings) == 0 {
 		return nil, err
 	}
 	wrong := concerns{}
 	if s := req.ServiceBefore; s != nil {
-		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before(), s)}, j.advice)
+		was, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(before(), s)}, req.extent(j))
 		if err != nil {
 			return nil, err
 		}
@@ -379,7 +407,7 @@ func (j *Judge) admitChange(ctx context.Context, req *Request, before func() inv
 	if req.ServiceBefore != nil {
 		c.StatefulSets = inventory.GovernedBy(before(), req.ServiceBefore)
 	}
-	findings, err := j.engine.Change(ctx, c, j.advice)
+	findings, err := j.engine.Change(ctx, c, req.extent(j))
 	if err != nil || len(findings) == 0 {
 		return nil, err
 	}
@@ -425,7 +453,7 @@ func (j *Judge) Inject(ctx context.Context, req *Request, cache inventory.Reader
 func (j *Judge) inject(ctx context.Context, req *Request, world inventory.Reader) (*Injection, error) {
 	after := req.after(world)
 	g := &inventory.Governance{Service: req.ServiceAfter, StatefulSets: inventory.GovernedBy(after, req.ServiceAfter)}
-	in, err := j.service(ctx, g, j.advice)
+	in, err := j.service(ctx, g, policies.Extent{Advice: j.advice})
 	if err != nil {
 		return nil, err
 	}
@@ -459,7 +487,7 @@ func (j *Judge) wantsFix(ctx context.Context, id string, g *inventory.Governance
 		return !excused && j.mode(rule, l).AtLeast(config.Warn), nil
 	}
 	for _, set := range g.StatefulSets {
-		in, err := j.relation(ctx, inventory.Relate(after, set), j.advice)
+		in, err := j.relation(ctx, inventory.Relate(after, set), policies.Extent{Advice: j.advice})
 		if err != nil {
 			return false, err
 		}

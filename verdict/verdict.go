@@ -177,8 +177,8 @@ func (j *Judge) mode(r *policies.Rule, l levels) config.Mode {
 	return m
 }
 
-// exempt says whether nothing in the namespace is judged.
-func (j *Judge) exempt(namespace string) bool {
+// Exempts says whether nothing in the namespace is judged.
+func (j *Judge) Exempts(namespace string) bool {
 	return namespace == j.own && j.own != "" || slices.Contains(j.config.Exemptions.Namespaces, namespace)
 }
 
@@ -241,13 +241,13 @@ type judgement struct {
 	governed []*inventory.StatefulSet
 }
 
-func (j *Judge) relation(ctx context.Context, rel *inventory.Relation, advice bool) (judgement, error) {
-	findings, err := j.engine.Relation(ctx, rel, advice)
+func (j *Judge) relation(ctx context.Context, rel *inventory.Relation, extent policies.Extent) (judgement, error) {
+	findings, err := j.engine.Relation(ctx, rel, extent)
 	return judgement{findings: findings, set: rel.StatefulSet, service: rel.Governing, related: rel.Services}, err
 }
 
-func (j *Judge) service(ctx context.Context, g *inventory.Governance, advice bool) (judgement, error) {
-	findings, err := j.engine.Service(ctx, g, advice)
+func (j *Judge) service(ctx context.Context, g *inventory.Governance, extent policies.Extent) (judgement, error) {
+	findings, err := j.engine.Service(ctx, g, extent)
 	return judgement{findings: findings, service: g.Service, governed: g.StatefulSets}, err
 }
 
@@ -401,14 +401,41 @@ type Note struct {
 	Message string
 }
 
-// Report judges everything in the world, for lint: what fails is at the level
-// enforce, what shows at the level show. Advice counts as any other level
-// there.
-func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show policies.Level) *Report {
+// Levels are what a run asks for itself, whatever the configuration and the
+// labels of namespaces say; an empty one asks for nothing of its own.
+type Levels struct {
+	// Enforce is the level whose findings fail, Warn the one whose findings
+	// show besides. Advice counts as any other level here.
+	Enforce, Warn policies.Level
+}
+
+// over puts what the run asks for in place of what the namespace does. Nobody
+// reads a log of the run.
+func (asked Levels) over(l levels) levels {
+	l.audit = config.None
+	delete(l.labelled, config.Audit)
+	if asked.Enforce != "" {
+		l.enforce, l.labelled[config.Enforce] = asked.Enforce, asked.Enforce == config.None
+	}
+	if asked.Warn != "" {
+		l.warn, l.labelled[config.Warn] = asked.Warn, false
+	}
+	return l
+}
+
+// extent is which rules are asked before anything was sent to an API server.
+func (j *Judge) extent(asked Levels) policies.Extent {
+	return policies.Extent{
+		Advice:  j.advice || asked.Enforce.Includes(policies.Advice) || asked.Warn.Includes(policies.Advice),
+		Refused: true,
+	}
+}
+
+// Report judges everything in the world.
+func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *Report {
 	out := &Report{}
-	l := levels{enforce: enforce, warn: show, audit: config.None, labelled: map[config.Mode]bool{config.Enforce: enforce == config.None}}
-	advice := j.advice || enforce.Includes(policies.Advice) || show.Includes(policies.Advice)
-	keep := func(ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
+	extent := j.extent(asked)
+	keep := func(l levels, ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
 		if err != nil {
 			out.Errors = append(out.Errors, err)
 			return
@@ -421,23 +448,27 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, enforce, show po
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
 	for _, ns := range namespaces {
-		if j.exempt(ns) {
+		if j.Exempts(ns) {
 			out.Notes = append(out.Notes, Note{Message: fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns)})
 			continue
 		}
+		l := asked.over(j.levels(r.Namespace(ns)))
 		// In a fixed order: of findings that repeat each other, one is kept.
+		for _, message := range l.invalid {
+			out.Notes = append(out.Notes, Note{Message: message})
+		}
 		for _, set := range sorted(r.StatefulSets(ns)) {
 			if !set.Deleting {
 				rel := inventory.Relate(r, set)
 				rel.Elsewhere = inventory.Elsewhere(r, set)
-				in, err := j.relation(ctx, rel, advice)
-				keep(set.Ref(), &set.Meta, in, err)
+				in, err := j.relation(ctx, rel, extent)
+				keep(l, set.Ref(), &set.Meta, in, err)
 			}
 		}
 		for _, s := range sorted(r.Services(ns)) {
 			if !s.Deleting {
-				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)}, advice)
-				keep(s.Ref(), &s.Meta, in, err)
+				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)}, extent)
+				keep(l, s.Ref(), &s.Meta, in, err)
 			}
 		}
 	}

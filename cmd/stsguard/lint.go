@@ -28,6 +28,8 @@ type lintFlags struct {
 	output, level, failOn choice
 	namespace, config     string
 	exclude               []string
+	live                  bool
+	cluster               clusterFlags
 }
 
 func (c *Command) lint() *cobra.Command {
@@ -60,15 +62,26 @@ Exit codes:
 			if slices.Contains(paths, "") {
 				return errors.New("a PATH is empty: leave it out to check the working directory")
 			}
+			for _, name := range []string{"context", "kubeconfig", "config-from-cluster"} {
+				if cmd.Flags().Changed(name) && !f.live {
+					return fmt.Errorf("--%s is for --cluster", name)
+				}
+			}
+			if f.live && !cmd.Flags().Changed("namespace") {
+				f.namespace = ""
+			}
 			return c.runLint(cmd.Context(), &f, paths)
 		},
 	}
 	choose(cmd, &f.output, "output", "o", "format of the report")
 	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the configuration warns of, else strict)")
 	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the configuration enforces, else baseline)")
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none (with --cluster: default the context's)")
+	cmd.Flags().BoolVar(&f.live, "cluster", false, "lay the manifests over a cluster and tell what an apply would do; nothing is changed")
+	f.cluster.register(cmd)
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default: the nearest "+config.FileName+" from here upwards)")
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
+	f.cluster.registerConfig(cmd)
 	return cmd
 }
 
@@ -99,22 +112,30 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	if err != nil {
 		return exit{exitIncomplete, err}
 	}
-	conf, err := configuration(f.config, rules.Catalog)
-	if err != nil {
-		return exit{exitUsage, err}
+	o := lint.Options{
+		Paths:   paths,
+		Reading: manifest.Options{Namespace: f.namespace, Exclude: f.exclude, Stdin: c.Stdin},
+		FailOn:  policies.Level(f.failOn.value),
+		Show:    policies.Level(f.level.value),
 	}
-	judge, err := verdict.New(ctx, rules, conf, "", time.Now)
+	var at *target
+	if f.live {
+		if at, err = f.cluster.connect(); err != nil {
+			return err
+		}
+		o.Cluster, o.Context = at, at.name
+		o.Reading.Namespace = cmp.Or(o.Reading.Namespace, at.namespace)
+	}
+	conf, err := f.configuration(ctx, at, rules.Catalog)
+	if err != nil {
+		return err
+	}
+	o.Judge, err = verdict.New(ctx, rules, conf, "", time.Now)
 	if err != nil {
 		return exit{exitIncomplete, err}
 	}
-	r := lint.Run(ctx, lint.Options{
-		Paths:   paths,
-		Reading: manifest.Options{Namespace: f.namespace, Exclude: f.exclude, Stdin: c.Stdin},
-		Judge:   judge,
-		FailOn:  cmp.Or(policies.Level(f.failOn.value), conf.Defaults.Enforce),
-		Show:    cmp.Or(policies.Level(f.level.value), conf.Defaults.Warn),
-	})
-	for _, note := range judge.Notes() {
+	r := lint.Run(ctx, o)
+	for _, note := range o.Judge.Notes() {
 		c.note("%s", note)
 	}
 	return c.tell(r, f.output.value)
@@ -153,6 +174,18 @@ func (c *Command) tell(r *report.Report, format string) error {
 		return exit{code: exitFindings}
 	}
 	return nil
+}
+
+// configuration is the cluster's where that is wanted, else that of a file.
+func (f *lintFlags) configuration(ctx context.Context, at *target, catalog policies.Catalog) (*config.Configuration, error) {
+	if f.cluster.config != "" {
+		return f.cluster.configuration(ctx, at, catalog)
+	}
+	conf, err := configuration(f.config, catalog)
+	if err != nil {
+		return nil, exit{exitUsage, err}
+	}
+	return conf, nil
 }
 
 // configuration loads the file that is named, else the nearest one, else the

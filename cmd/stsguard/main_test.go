@@ -7,12 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
+
+	"github.com/stsguard/stsguard/test/script"
 )
 
 func TestMain(m *testing.M) {
@@ -25,29 +26,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE") == "1",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": script.Exits},
 	})
-}
-
-// exits runs a command that must end with the exit code before it:
-//
-//	exits 3 stsguard lint missing.yaml
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE COMMAND...")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	err = ts.Exec(args[1], args[2:]...)
-	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
-		got = e.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
 }
 
 const lonely = `{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web"}, "spec": {"serviceName": "web"}}`
@@ -156,8 +136,12 @@ func TestEverythingIsInAScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	withCluster, err := filepath.Glob("../../test/cli/testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all strings.Builder
-	for _, s := range scripts {
+	for _, s := range append(scripts, withCluster...) {
 		data, err := os.ReadFile(s)
 		if err != nil {
 			t.Fatal(err)

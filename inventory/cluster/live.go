@@ -51,6 +51,15 @@ func (l *Live) Read(ctx context.Context, namespace string) (inventory.Reader, er
 	return out, nil
 }
 
+// ConfigMap returns what the ConfigMap of that name holds.
+func (l *Live) ConfigMap(ctx context.Context, namespace, name string) (map[string]string, error) {
+	m, err := l.clients.core.ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("get ConfigMap %s in namespace %s: %w", name, namespace, err)
+	}
+	return m.Data, nil
+}
+
 // PodsRun says whether there are pods that the StatefulSet would take over:
 // they bear its name and an ordinal, have not ended, and no one else manages
 // them.

@@ -329,6 +329,8 @@ func TestRequests(t *testing.T) {
 			for i, doc := range documents(t, f.path) {
 				o := &unstructured.Unstructured{Object: doc["object"].(map[string]any)}
 				s.warnings = nil
+				waitForCache(t, g)
+				preflight := s.preflight(t, g, doc)
 				var err error
 				switch op := doc["operation"]; op {
 				case "create":
@@ -345,11 +347,12 @@ func TestRequests(t *testing.T) {
 				case err != nil:
 					checkRefusal(t, err)
 					outcome = "deny"
-					found = found || slices.Contains(rulesIn(err.Error()), f.rule)
+					found = found || slices.Contains(rulesIn(err.Error()), f.rule) || f.refused && apierrors.IsInvalid(err)
 				case len(rulesIn(s.warnings...)) > 0:
 					outcome = "warn"
 					found = found || slices.Contains(rulesIn(s.warnings...), f.rule)
 				}
+				preflight.check(t, s, o, err)
 				if outcome != doc["expect"] {
 					t.Errorf("request %d: expected %v, got %s (%v, %q)", i+1, doc["expect"], outcome, err, s.warnings)
 				}

@@ -37,6 +37,8 @@ type fixture struct {
 	requests   bool
 	// level is what has to be shown to see the rule's findings.
 	level policies.Level
+	// refused says that the API server itself refuses what the rule finds.
+	refused bool
 }
 
 func (f fixture) name() string {
@@ -63,7 +65,7 @@ func fixtures(t *testing.T) []fixture {
 		var stray []string
 		for _, e := range entries {
 			path := filepath.Join(rulesDir, id, "testdata", e.Name())
-			f := fixture{rule: id, path: path, fails: strings.HasPrefix(e.Name(), "fail-"), requests: strings.HasSuffix(e.Name(), ".requests.yaml"), level: policies.Strict}
+			f := fixture{rule: id, path: path, fails: strings.HasPrefix(e.Name(), "fail-"), requests: strings.HasSuffix(e.Name(), ".requests.yaml"), level: policies.Strict, refused: rules.Catalog.Rule(id).Refused}
 			if rules.Catalog.Rule(id).Level == policies.Advice {
 				f.level = policies.Advice
 			}

@@ -6,6 +6,7 @@
 # custom:
 #   level: baseline
 #   subject: service
+#   refused: true
 #   remedy: >-
 #     For a headless Service set clusterIP: None, leave clusterIPs out and use type
 #     ClusterIP or none; for any other type leave clusterIP out.
