@@ -35,6 +35,7 @@ type Options struct {
 type places interface {
 	Locate(ref inventory.Ref, pointer string) manifest.Location
 	APIVersion(ref inventory.Ref) string
+	Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line
 }
 
 // Run reads and judges. What can't be read, or can't be judged, is an error in
@@ -97,6 +98,7 @@ func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 		Advice:   d.Advice(),
 		Repeats:  d.RepeatedBy != "",
 	}
+	f.Excerpt = excerpt(at, d.Object, f.Location)
 	if d.StatefulSet != "" {
 		_, _, f.StatefulSet = d.StatefulSet.Split()
 	}
@@ -104,7 +106,9 @@ func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 		f.Status = report.Skipped
 	}
 	for _, ref := range d.Related {
-		f.Related = append(f.Related, report.Related{Object: object(at, ref), Location: report.Location(at.Locate(ref, ""))})
+		f.Related = append(f.Related, report.Related{
+			Object: object(at, ref), Location: report.Location(at.Locate(ref, "")), Excerpt: relatedExcerpt(at, ref, d.Path),
+		})
 	}
 	return f
 }

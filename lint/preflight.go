@@ -311,6 +311,11 @@ func (p *preflight) Locate(ref inventory.Ref, pointer string) manifest.Location 
 	return p.manifests.Locate(p.from[ref], pointer)
 }
 
+// Excerpt is what stands there.
+func (p *preflight) Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line {
+	return p.manifests.Excerpt(p.from[ref], l, before, after)
+}
+
 // APIVersion is that of the object's manifest, else the one of today.
 func (p *preflight) APIVersion(ref inventory.Ref) string {
 	return p.manifests.APIVersion(p.from[ref])

@@ -67,6 +67,8 @@ type Finding struct {
 	Reason string `json:"reason"`
 
 	Severity Severity `json:"-"`
+	// Excerpt is what stands at Location.
+	Excerpt []Line `json:"-"`
 	// Why says why the rule matters, Advice what to do.
 	Why    string `json:"-"`
 	Advice string `json:"-"`
@@ -117,6 +119,17 @@ type Location struct {
 type Related struct {
 	Object   Object   `json:"object"`
 	Location Location `json:"location"`
+	// Excerpt is what there is to see of it, at Location or further down.
+	Excerpt []Line `json:"-"`
+}
+
+// Line is a line of a file, cut if it is very long.
+type Line struct {
+	Number int
+	Text   string
+	// Start and End are what to point at in Text, in code points from 0; they
+	// are equal where there is nothing.
+	Start, End int
 }
 
 // Fix is how the rule would mend what it found.

@@ -51,6 +51,7 @@ func (t textWriter) Write(r *Report) error {
 func (t textWriter) finding(b *bytes.Buffer, f *Finding, why bool) {
 	lines := strings.Split(f.Message, "\n")
 	fmt.Fprintf(b, "%s%s %s [%s]\n", t.bold(place(f.Location.File, f.Location.Line, f.Location.Column)), t.severity(f.Severity), Printable(lines[0]), f.Rule)
+	t.frame(b, f.Excerpt, f.Severity)
 	for _, line := range lines[1:] {
 		b.WriteString(Fold("  ", line))
 	}
@@ -60,6 +61,7 @@ func (t textWriter) finding(b *bytes.Buffer, f *Finding, why bool) {
 			where = fmt.Sprintf("at %s:%d:%d", l.File, l.Line, l.Column)
 		}
 		fmt.Fprintf(b, "  %s\n", Printable(fmt.Sprintf("%s %q is %s", rel.Object.Kind, rel.Object.Name, where)))
+		t.frame(b, rel.Excerpt, f.Severity)
 	}
 	if f.Reason != "" {
 		b.WriteString(Fold("  ", "Does not fail the run: "+f.Reason+"."))
