@@ -70,6 +70,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
 	})
 	r.Preflight = told
+	r.Rules, r.Judged = rules(o.Judge.Catalog(), judged), statefulSets(at, judged)
 	for _, n := range judged.Notes {
 		r.Notes = append(r.Notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
@@ -84,23 +85,28 @@ func Run(ctx context.Context, o Options) *report.Report {
 
 func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 	f := report.Finding{
-		Rule:     d.Rule.ID,
-		Level:    string(d.Rule.Level),
-		Message:  d.Message,
-		URL:      report.RuleURL(d.Rule.ID),
-		Object:   object(at, d.Object),
-		Location: report.Location(at.Locate(d.Object, d.Path)),
-		Fix:      fix(d.Fix, namespace),
-		Status:   report.Open,
-		Reason:   d.Reason,
-		Severity: severity(d),
-		Why:      d.Rule.Description,
-		Advice:   d.Advice(),
-		Repeats:  d.RepeatedBy != "",
+		Rule:      d.Rule.ID,
+		Level:     string(d.Rule.Level),
+		Message:   d.Message,
+		URL:       report.RuleURL(d.Rule.ID),
+		Object:    object(at, d.Object),
+		Location:  report.Location(at.Locate(d.Object, d.Path)),
+		Fix:       fix(d.Fix, namespace),
+		Status:    report.Open,
+		Reason:    d.Reason,
+		Severity:  severity(d),
+		Why:       d.Rule.Description,
+		Advice:    d.Advice(),
+		Repeats:   d.RepeatedBy != "",
+		Path:      d.Path,
+		Annotated: d.Annotated,
 	}
 	f.Excerpt = excerpt(at, d.Object, f.Location)
 	if d.StatefulSet != "" {
 		_, _, f.StatefulSet = d.StatefulSet.Split()
+		for _, ref := range append([]inventory.Ref{d.StatefulSet}, d.Also...) {
+			f.Judged = append(f.Judged, string(ref))
+		}
 	}
 	if d.Skipped {
 		f.Status = report.Skipped
@@ -111,6 +117,27 @@ func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 		})
 	}
 	return f
+}
+
+// rules are the whole catalog, so that formats which describe rules say the same
+// whatever was found.
+func rules(catalog policies.Catalog, judged *verdict.Report) []report.Rule {
+	out := make([]report.Rule, len(catalog))
+	for i, r := range catalog {
+		out[i] = report.Rule{
+			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: report.RuleURL(r.ID),
+			Judged: r.Subject == policies.Relation && judged.Modes[r.ID] != config.Off,
+		}
+	}
+	return out
+}
+
+func statefulSets(at places, judged *verdict.Report) []report.Judged {
+	out := make([]report.Judged, len(judged.Judged))
+	for i, ref := range judged.Judged {
+		out[i] = report.Judged{ID: string(ref), Object: object(at, ref), Location: report.Location(at.Locate(ref, ""))}
+	}
+	return out
 }
 
 func severity(d *verdict.Decision) report.Severity {

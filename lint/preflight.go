@@ -97,6 +97,7 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 	p := &preflight{
 		Store: &inventory.Store{}, judge: judge, asked: asked, manifests: set,
 		unread: map[string]bool{}, from: map[inventory.Ref]inventory.Ref{},
+		Report: verdict.Report{Modes: judge.Modes(asked)},
 	}
 	objects := inOrder(set)
 	namespaces := map[string]bool{}
@@ -128,7 +129,11 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 		}
 	}
 	for i := range objects {
-		p.apply(ctx, &objects[i])
+		a := &objects[i]
+		p.apply(ctx, a)
+		if a.set != nil && !slices.Contains(p.Judged, a.ref()) {
+			p.Judged = append(p.Judged, a.ref())
+		}
 	}
 	p.look(ctx, objects)
 	return p, nil

@@ -4,6 +4,7 @@ package report
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 )
 
@@ -33,6 +34,31 @@ type Report struct {
 	LeftOut []LeftOut `json:"-"`
 	// Notes are warnings about what the manifests say to stsguard.
 	Notes []Note `json:"-"`
+	// Rules are all that there are, whatever was found, sorted by id; Judged
+	// are the StatefulSets that were held against those of them that say so.
+	Rules  []Rule   `json:"-"`
+	Judged []Judged `json:"-"`
+}
+
+// Rule is one that findings may name.
+type Rule struct {
+	ID, Title string
+	// Description says why it matters, Remedy what to do.
+	Description, Remedy string
+	// Level is baseline, strict or advice.
+	Level string
+	URL   string
+	// Judged says that a StatefulSet without a finding of it has passed it.
+	Judged bool
+}
+
+// Judged is a StatefulSet that was judged.
+type Judged struct {
+	// ID tells it from all others, those of the same name included, within
+	// one report.
+	ID       string
+	Object   Object
+	Location Location
 }
 
 // Note is a warning that is no finding.
@@ -67,11 +93,17 @@ type Finding struct {
 	Reason string `json:"reason"`
 
 	Severity Severity `json:"-"`
+	// Judged are the IDs of the StatefulSets that it was found with.
+	Judged []string `json:"-"`
+	// Path is the JSON pointer of the field at Location.
+	Path string `json:"-"`
 	// Excerpt is what stands at Location.
 	Excerpt []Line `json:"-"`
 	// Why says why the rule matters, Advice what to do.
 	Why    string `json:"-"`
 	Advice string `json:"-"`
+	// Annotated says that an annotation in the manifest has it skipped.
+	Annotated bool `json:"-"`
 	// Repeats says that it is skipped because another finding says the same.
 	Repeats bool `json:"-"`
 }
@@ -200,12 +232,7 @@ func New(findings []Finding, errs []Error, seen Seen) *Report {
 		Errors:     append([]Error{}, errs...),
 		Summary:    Summary{Seen: seen, Errors: len(errs)},
 	}
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(
-			a.Location.compare(b.Location), cmp.Compare(a.Rule, b.Rule),
-			cmp.Compare(a.StatefulSet, b.StatefulSet), cmp.Compare(a.Message, b.Message),
-		)
-	})
+	slices.SortStableFunc(r.Findings, Finding.compare)
 	slices.SortStableFunc(r.Errors, func(a, b Error) int {
 		return cmp.Or(
 			Location{File: a.File, Line: a.Line, Column: a.Column}.compare(Location{File: b.File, Line: b.Line, Column: b.Column}),
@@ -246,6 +273,32 @@ func (r *Report) Failed() bool {
 // RuleURL is where to read about the rule of that id.
 func RuleURL(id string) string {
 	return "https://github.com/stsguard/stsguard/blob/main/policies/rules/" + id + "/rule.rego"
+}
+
+// compare is 0 for findings only that no format can tell apart.
+func (f Finding) compare(other Finding) int {
+	if c := cmp.Or(
+		f.Location.compare(other.Location), cmp.Compare(f.Rule, other.Rule),
+		cmp.Compare(f.StatefulSet, other.StatefulSet), cmp.Compare(f.Message, other.Message),
+	); c != 0 {
+		return c
+	}
+	return cmp.Compare(f.all(), other.all())
+}
+
+// all is everything that some format shows of a finding.
+func (f Finding) all() string {
+	var manifest string
+	if f.Fix != nil {
+		manifest = f.Fix.Manifest
+	}
+	excerpts := [][]Line{f.Excerpt}
+	for _, rel := range f.Related {
+		excerpts = append(excerpts, rel.Excerpt)
+	}
+	// What can't be encoded, in a patch, can't be told apart in JSON either.
+	text, _ := json.Marshal([]any{f, f.Severity, f.Judged, f.Path, f.Why, f.Advice, f.Annotated, f.Repeats, manifest, excerpts})
+	return string(text)
 }
 
 func (l Location) compare(other Location) int {

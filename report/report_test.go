@@ -40,6 +40,74 @@ func TestNewSortsAndCounts(t *testing.T) {
 	}
 }
 
+// The order that findings come in makes no difference to any format.
+func TestOrderIsTotal(t *testing.T) {
+	base := sample().Findings[3]
+	findings := []Finding{base}
+	for _, change := range []func(*Finding){
+		func(f *Finding) { f.Location.EndColumn++ },
+		func(f *Finding) { f.Object.Namespace = "z" },
+		func(f *Finding) { f.Severity = SeverityNote },
+		func(f *Finding) { f.Reason = "for another reason" },
+		func(f *Finding) { f.Advice = "Leave it." },
+		func(f *Finding) { f.Path = "/metadata" },
+		func(f *Finding) { f.Judged = []string{"b"} },
+		func(f *Finding) { f.Status, f.Annotated = Skipped, true },
+		func(f *Finding) { f.Status = Skipped },
+		func(f *Finding) { f.Fix = &Fix{Title: "Mend it."} },
+		func(f *Finding) { f.Fix = &Fix{Title: "Mend it.", Manifest: "kind: Service\n"} },
+		func(f *Finding) { f.Related = nil },
+		func(f *Finding) {
+			f.Related = []Related{{f.Related[0].Object, f.Related[0].Location, []Line{{1, "kind: Service", 0, 0}}}}
+		},
+		func(f *Finding) { f.Excerpt = []Line{{3, "  spec:", 2, 6}} },
+	} {
+		f := base
+		change(&f)
+		findings = append(findings, f)
+	}
+	formats := func(findings []Finding) string {
+		r := New(findings, nil, Seen{})
+		r.Rules, r.Judged = sample().Rules, sample().Judged
+		var b strings.Builder
+		for _, w := range []Writer{NewText(&b, false), NewJSON(&b), NewSARIF(&b, ""), NewJUnit(&b), NewGitHub(&b)} {
+			if err := w.Write(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b.String()
+	}
+	want := formats(findings)
+	for i := range findings {
+		slices.Reverse(findings[:i+1])
+		if formats(findings) != want {
+			t.Fatalf("reversing the first %d makes a difference", i+1)
+		}
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	for name, x := range map[string]struct {
+		r    *Report
+		want string
+	}{
+		"nothing":  {New(nil, nil, Seen{}), ""},
+		"a notice": {New([]Finding{{Status: Open, Severity: SeverityWarning}, {Status: Skipped, Severity: SeverityError}}, nil, Seen{}), ""},
+		"an error and what could not be read": {
+			New([]Finding{{Rule: "r", Message: "wrong", Status: Open, Severity: SeverityError, Why: "it matters", Advice: "Mend it."}}, []Error{{Message: "unread"}}, Seen{}),
+			"error: unread\n\nerror: wrong [r]\n  Why: it matters\n  Fix: Mend it.\n\n",
+		},
+	} {
+		var b strings.Builder
+		if err := NewQuiet(&b, false).Write(x.r); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != x.want {
+			t.Errorf("%s: got %q, want %q", name, b.String(), x.want)
+		}
+	}
+}
+
 func TestTextSummary(t *testing.T) {
 	open := func(s Severity) Finding { return Finding{Status: Open, Severity: s} }
 	skipped := Finding{Status: Skipped, Severity: SeverityError}
@@ -130,7 +198,9 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
 func TestOutputThatCannotBeWritten(t *testing.T) {
-	for name, w := range map[string]Writer{"text": NewText(full{}, false), "json": NewJSON(full{})} {
+	for name, w := range map[string]Writer{
+		"text": NewText(full{}, false), "json": NewJSON(full{}), "sarif": NewSARIF(full{}, ""), "junit": NewJUnit(full{}), "github": NewGitHub(full{}),
+	} {
 		if err := w.Write(New(nil, nil, Seen{})); !errors.Is(err, errFull) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -15,12 +15,16 @@ import (
 const width = 100
 
 type textWriter struct {
-	w     io.Writer
-	color bool
+	w            io.Writer
+	color, quiet bool
 }
 
 // NewText returns a Writer for a developer in a terminal.
-func NewText(w io.Writer, color bool) Writer { return textWriter{w, color} }
+func NewText(w io.Writer, color bool) Writer { return textWriter{w: w, color: color} }
+
+// NewQuiet returns a Writer like that of [NewText] that tells of nothing but
+// errors and the findings that fail the run.
+func NewQuiet(w io.Writer, color bool) Writer { return textWriter{w: w, color: color, quiet: true} }
 
 func (t textWriter) Write(r *Report) error {
 	var b bytes.Buffer
@@ -31,16 +35,18 @@ func (t textWriter) Write(r *Report) error {
 	explained := map[string]bool{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.Status == Skipped {
+		if f.Status == Skipped || t.quiet && f.Severity != SeverityError {
 			continue
 		}
 		t.finding(&b, f, !explained[f.Rule])
 		explained[f.Rule] = true
 	}
-	if r.Preflight != nil {
+	if r.Preflight != nil && !t.quiet {
 		r.Preflight.text(&b)
 	}
-	b.WriteString(r.summary() + "\n")
+	if !t.quiet {
+		b.WriteString(r.summary() + "\n")
+	}
 	if _, err := t.w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}

@@ -483,7 +483,7 @@ func (j *Judge) wantsFix(ctx context.Context, id string, g *inventory.Governance
 		return true, nil
 	}
 	if len(g.StatefulSets) == 0 {
-		_, excused := j.excuse(rule, []*inventory.Meta{&g.Service.Meta}, nil)
+		_, _, excused := j.excuse(rule, []*inventory.Meta{&g.Service.Meta}, nil)
 		return !excused && j.mode(rule, l).AtLeast(config.Warn), nil
 	}
 	for _, set := range g.StatefulSets {

@@ -26,8 +26,13 @@ type Decision struct {
 	// Skipped says that the finding is excused: it counts for nothing and
 	// shows in reports only.
 	Skipped bool
+	// Annotated says that it is skipped by the word of an annotation.
+	Annotated bool
 	// Reason says why it is skipped, or why it is milder than its rule.
 	Reason string
+	// Also are the other StatefulSets of which the same was said: of what is
+	// wrong with a Service, each time that one of its StatefulSets is judged.
+	Also []inventory.Ref
 	// RepeatedBy is the rule that says the same, for which it is skipped.
 	RepeatedBy string
 	// governs says that a Service was judged that governs StatefulSets.
@@ -79,6 +84,9 @@ func New(ctx context.Context, rules *policies.Rules, c *config.Configuration, ow
 	}
 	return &Judge{engine: engine, config: c, advice: advice, own: own, clock: clock}, nil
 }
+
+// Catalog is every rule.
+func (j *Judge) Catalog() policies.Catalog { return j.engine.Catalog }
 
 // Notes are what the user should know of the configuration itself: the
 // exceptions that count no more.
@@ -185,26 +193,26 @@ func (j *Judge) Exempts(namespace string) bool {
 // excuse looks for an exception or an annotation that lets findings of the
 // rule pass. An exception matches the finding's object or its StatefulSet; an
 // annotation counts on the governing Service too.
-func (j *Judge) excuse(r *policies.Rule, objects, others []*inventory.Meta) (reason string, ok bool) {
+func (j *Judge) excuse(r *policies.Rule, objects, others []*inventory.Meta) (reason string, annotated, ok bool) {
 	for _, e := range j.config.Exceptions {
 		if e.Rule != r.ID || e.Expired(j.clock()) {
 			continue
 		}
 		for _, m := range objects {
 			if m.Name == e.Name && (e.Namespace == "" || e.Namespace == m.Namespace) {
-				return e.Reason, true
+				return e.Reason, false, true
 			}
 		}
 	}
 	if !j.config.AllowIgnoreAnnotations {
-		return "", false
+		return "", false, false
 	}
 	for _, m := range slices.Concat(objects, others) {
 		if slices.Contains(ignored(m), r.ID) {
-			return cmp.Or(m.Annotations[annotationIgnoreReason], "no reason given in "+annotationIgnoreReason), true
+			return cmp.Or(m.Annotations[annotationIgnoreReason], "no reason given in "+annotationIgnoreReason), true, true
 		}
 	}
-	return "", false
+	return "", false, false
 }
 
 // The annotations of a Service or a StatefulSet.
@@ -297,10 +305,12 @@ func (j *Judge) decide(in judgement, l levels) []Decision {
 		if f.AtMostWarn && d.Mode == config.Enforce {
 			d.Mode, d.Reason = l.heard(config.Warn), "it rests on a Service that does not exist"
 		}
-		if reason, ok := j.excuse(f.Rule, objects, others); ok {
-			d.Skipped, d.Reason = true, reason
-		} else if reason, ok := j.excuseGoverned(f.Rule, in.governed); ok {
-			d.Skipped, d.Reason = true, reason
+		reason, annotated, ok := j.excuse(f.Rule, objects, others)
+		if !ok {
+			reason, annotated, ok = j.excuseGoverned(f.Rule, in.governed)
+		}
+		if ok {
+			d.Skipped, d.Annotated, d.Reason = true, annotated, reason
 		}
 		out = append(out, d)
 	}
@@ -312,13 +322,13 @@ func (j *Judge) decide(in judgement, l levels) []Decision {
 
 // excuseGoverned looks for what lets every StatefulSet that a Service governs
 // pass.
-func (j *Judge) excuseGoverned(r *policies.Rule, governed []*inventory.StatefulSet) (reason string, ok bool) {
+func (j *Judge) excuseGoverned(r *policies.Rule, governed []*inventory.StatefulSet) (reason string, annotated, ok bool) {
 	for _, set := range governed {
-		if reason, ok = j.excuse(r, []*inventory.Meta{&set.Meta}, nil); !ok {
-			return "", false
+		if reason, annotated, ok = j.excuse(r, []*inventory.Meta{&set.Meta}, nil); !ok {
+			return "", false, false
 		}
 	}
-	return reason, ok
+	return reason, annotated, ok
 }
 
 // settle lets go of findings that follow one which is not there, that repeat
@@ -373,8 +383,12 @@ func settle(all []Decision) []Decision {
 		// that is excused doesn't speak for the others.
 		s := statement{d.Rule.ID, d.Object, d.Path, d.Message}
 		if i, ok := told[s]; ok {
-			if d.outweighs(&out[i]) {
-				out[i] = d
+			kept, other := &out[i], d
+			if d.outweighs(kept) {
+				*kept, other = d, *kept
+			}
+			if kept.Skipped == other.Skipped && other.StatefulSet != "" {
+				kept.Also = append(append(kept.Also, other.Also...), other.StatefulSet)
 			}
 			continue
 		}
@@ -388,6 +402,11 @@ func settle(all []Decision) []Decision {
 type Report struct {
 	// Decisions are sorted by object.
 	Decisions []Decision
+	// Modes are what becomes of each rule's findings, unless something softens
+	// them: by the rule's id.
+	Modes map[string]config.Mode
+	// Judged are the StatefulSets that were judged, sorted by namespace.
+	Judged []inventory.Ref
 	// Notes are warnings about annotations and exemptions.
 	Notes []Note
 	// Errors are what could not be judged; all else was.
@@ -431,9 +450,19 @@ func (j *Judge) extent(asked Levels) policies.Extent {
 	}
 }
 
+// Modes says what becomes of each rule's findings where no namespace says
+// otherwise.
+func (j *Judge) Modes(asked Levels) map[string]config.Mode {
+	modes := map[string]config.Mode{}
+	for _, rule := range j.engine.Catalog {
+		modes[rule.ID] = j.mode(rule, asked.over(j.levels(nil)))
+	}
+	return modes
+}
+
 // Report judges everything in the world.
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *Report {
-	out := &Report{}
+	out := &Report{Modes: j.Modes(asked)}
 	extent := j.extent(asked)
 	keep := func(l levels, ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
 		if err != nil {
@@ -444,6 +473,9 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 			out.Notes = append(out.Notes, Note{Object: ref, Message: text})
 		}
 		out.Decisions = append(out.Decisions, j.decide(in, l)...)
+		if in.set != nil {
+			out.Judged = append(out.Judged, ref)
+		}
 	}
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
