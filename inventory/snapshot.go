@@ -28,6 +28,11 @@ func (p Permission) String() string {
 	return fmt.Sprintf("%s %s in namespace %s", p.Verb, p.Resource, p.Namespace)
 }
 
+// Whole says whether all Services and StatefulSets of the namespace were read.
+func (s *Snapshot) Whole(namespace string) bool {
+	return s.Permitted("services", namespace) && s.Permitted("statefulsets", namespace)
+}
+
 // Permitted says whether the kind's objects in the namespace were read.
 func (s *Snapshot) Permitted(resource, namespace string) bool {
 	for _, p := range s.Unread {

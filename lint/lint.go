@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 
-	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/inventory/manifest"
 	"github.com/stsguard/stsguard/policies"
@@ -70,7 +69,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
 	})
 	r.Preflight = told
-	r.Rules, r.Judged = rules(o.Judge.Catalog(), judged), statefulSets(at, judged)
+	r.Rules, r.Judged = report.NewRules(o.Judge.Catalog(), judged), statefulSets(at, judged)
 	for _, n := range judged.Notes {
 		r.Notes = append(r.Notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
@@ -84,52 +83,16 @@ func Run(ctx context.Context, o Options) *report.Report {
 }
 
 func finding(at places, d *verdict.Decision, namespace string) report.Finding {
-	f := report.Finding{
-		Rule:      d.Rule.ID,
-		Level:     string(d.Rule.Level),
-		Message:   d.Message,
-		URL:       report.RuleURL(d.Rule.ID),
-		Object:    object(at, d.Object),
-		Location:  report.Location(at.Locate(d.Object, d.Path)),
-		Fix:       fix(d.Fix, namespace),
-		Status:    report.Open,
-		Reason:    d.Reason,
-		Severity:  severity(d),
-		Why:       d.Rule.Description,
-		Advice:    d.Advice(),
-		Repeats:   d.RepeatedBy != "",
-		Path:      d.Path,
-		Annotated: d.Annotated,
-	}
+	f := report.NewFinding(d, namespace)
+	f.Object = object(at, d.Object)
+	f.Location = report.Location(at.Locate(d.Object, d.Path))
 	f.Excerpt = excerpt(at, d.Object, f.Location)
-	if d.StatefulSet != "" {
-		_, _, f.StatefulSet = d.StatefulSet.Split()
-		for _, ref := range append([]inventory.Ref{d.StatefulSet}, d.Also...) {
-			f.Judged = append(f.Judged, string(ref))
-		}
-	}
-	if d.Skipped {
-		f.Status = report.Skipped
-	}
-	for _, ref := range d.Related {
-		f.Related = append(f.Related, report.Related{
+	for i, ref := range d.Related {
+		f.Related[i] = report.Related{
 			Object: object(at, ref), Location: report.Location(at.Locate(ref, "")), Excerpt: relatedExcerpt(at, ref, d.Path),
-		})
+		}
 	}
 	return f
-}
-
-// rules are the whole catalog, so that formats which describe rules say the same
-// whatever was found.
-func rules(catalog policies.Catalog, judged *verdict.Report) []report.Rule {
-	out := make([]report.Rule, len(catalog))
-	for i, r := range catalog {
-		out[i] = report.Rule{
-			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: report.RuleURL(r.ID),
-			Judged: r.Subject == policies.Relation && judged.Modes[r.ID] != config.Off,
-		}
-	}
-	return out
 }
 
 func statefulSets(at places, judged *verdict.Report) []report.Judged {
@@ -140,38 +103,8 @@ func statefulSets(at places, judged *verdict.Report) []report.Judged {
 	return out
 }
 
-func severity(d *verdict.Decision) report.Severity {
-	switch {
-	case d.Mode == config.Enforce:
-		return report.SeverityError
-	case d.Rule.Level == policies.Advice:
-		return report.SeverityAdvice
-	case d.Mode == config.Warn:
-		return report.SeverityWarning
-	}
-	return report.SeverityNote
-}
-
 func object(at places, ref inventory.Ref) report.Object {
-	kind, namespace, name := ref.Split()
-	return report.Object{APIVersion: cmp.Or(at.APIVersion(ref), kind.APIVersion()), Kind: string(kind), Namespace: namespace, Name: name}
-}
-
-// fix takes over what the rule gives. An object that is missing in the default
-// namespace is to be written like its neighbours, which name none.
-func fix(in *policies.Fix, namespace string) *report.Fix {
-	if in == nil {
-		return nil
-	}
-	out := &report.Fix{Title: in.Title, Safe: in.Safe, Create: in.Create}
-	if meta, ok := in.Create["metadata"].(map[string]any); ok && meta["namespace"] == namespace {
-		delete(meta, "namespace")
-	}
-	for _, op := range in.Patch {
-		out.Patch = append(out.Patch, report.PatchOp(op))
-	}
-	if in.Create != nil {
-		out.Manifest = verdict.Manifest(in.Create)
-	}
-	return out
+	o := report.NewObject(ref)
+	o.APIVersion = cmp.Or(at.APIVersion(ref), o.APIVersion)
+	return o
 }

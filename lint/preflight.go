@@ -245,7 +245,7 @@ func (p *preflight) ask(ctx context.Context, req *verdict.Request) ([]verdict.De
 		p.note("", text)
 	}
 	if p.unread[req.Namespace] {
-		return p.judge.Without(a.Decisions), nil
+		return slices.DeleteFunc(a.Decisions, func(d verdict.Decision) bool { return !verdict.StandsAlone(d.Rule) }), nil
 	}
 	return a.Decisions, nil
 }

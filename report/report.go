@@ -12,6 +12,7 @@ import (
 const (
 	APIVersion = "stsguard.dev/v1alpha1"
 	KindLint   = "LintReport"
+	KindAudit  = "AuditReport"
 )
 
 // Writer writes a report in one format. Its errors say that the output could

@@ -122,7 +122,7 @@ func TestTextSummary(t *testing.T) {
 		{[]Finding{skipped}, nil, "no findings, 1 skipped"},
 		{[]Finding{open(SeverityError), skipped, repeated}, nil, "1 error, 1 skipped"},
 		{[]Finding{open(SeverityWarning), open(SeverityError), open(SeverityAdvice), open(SeverityError), open(SeverityAdvice)}, nil, "2 errors, 1 warning, 2 advice"},
-		{[]Finding{open(SeverityWarning)}, make([]Error, 2), "1 warning (incomplete: 2 errors in the input)"},
+		{[]Finding{open(SeverityWarning)}, make([]Error, 2), "1 warning (incomplete: 2 errors)"},
 	} {
 		want := "1 file, 0 StatefulSets, 2 Services: " + x.want
 		if got := New(x.findings, x.errs, Seen{Files: 1, Services: 2}).summary(); got != want {

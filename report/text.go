@@ -115,11 +115,15 @@ func (r *Report) summary() string {
 	if skipped > 0 {
 		found = append(found, fmt.Sprintf("%d skipped", skipped))
 	}
-	s := fmt.Sprintf("%s, %s, %s: %s",
-		count(r.Summary.Files, "file", "files"), count(r.Summary.StatefulSets, "StatefulSet", "StatefulSets"),
+	files := count(r.Summary.Files, "file", "files") + ", "
+	if r.Kind == KindAudit {
+		files = ""
+	}
+	s := fmt.Sprintf("%s%s, %s: %s",
+		files, count(r.Summary.StatefulSets, "StatefulSet", "StatefulSets"),
 		count(r.Summary.Services, "Service", "Services"), strings.Join(found, ", "))
 	if n := len(r.Errors); n > 0 {
-		s += fmt.Sprintf(" (incomplete: %s in the input)", count(n, "error", "errors"))
+		s += fmt.Sprintf(" (incomplete: %s)", count(n, "error", "errors"))
 	}
 	return s
 }

@@ -72,8 +72,16 @@ func (f *clusterFlags) connect() (*target, error) {
 	}, nil
 }
 
-// configuration is the webhook's.
-func (f *clusterFlags) configuration(ctx context.Context, t *target, catalog policies.Catalog) (*config.Configuration, error) {
+// configured is the webhook's configuration where that is wanted, else that of
+// the file.
+func (f *clusterFlags) configured(ctx context.Context, t *target, file string, catalog policies.Catalog) (*config.Configuration, error) {
+	if f.config == "" {
+		conf, err := configuration(file, catalog)
+		if err != nil {
+			return nil, exit{exitUsage, err}
+		}
+		return conf, nil
+	}
 	namespace, name, ok := strings.Cut(f.config, "/")
 	if !ok || namespace == "" || name == "" {
 		return nil, fmt.Errorf("invalid argument %q for \"--config-from-cluster\" flag: must be NAMESPACE/NAME", f.config)

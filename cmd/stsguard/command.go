@@ -95,7 +95,7 @@ resolve.`,
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	root.AddCommand(c.lint(), c.rules(), c.version())
+	root.AddCommand(c.lint(), c.audit(), c.rules(), c.version())
 	return root
 }
 

@@ -126,7 +126,7 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 		o.Cluster, o.Context = at, at.name
 		o.Reading.Namespace = cmp.Or(o.Reading.Namespace, at.namespace)
 	}
-	conf, err := f.configuration(ctx, at, rules.Catalog)
+	conf, err := f.cluster.configured(ctx, at, f.config, rules.Catalog)
 	if err != nil {
 		return err
 	}
@@ -151,13 +151,17 @@ func (c *Command) tell(r *report.Report, format string) error {
 	}
 	switch {
 	case len(r.Errors) > 0:
+	case r.Kind != report.KindLint:
 	case r.Summary.Files == 0:
 		c.note("no manifests found: there is no .yaml, .yml or .json file to read")
 	case r.Summary.Documents == 0:
 		c.note("no manifests found: what was read is empty")
 	}
 	writer := report.NewText(c.Stdout, c.color())
-	if format == "json" {
+	switch format {
+	case "table":
+		writer = report.NewTable(c.Stdout)
+	case "json":
 		writer = report.NewJSON(c.Stdout)
 		// Whoever reads the JSON may not be a person.
 		for _, e := range r.Errors {
@@ -174,18 +178,6 @@ func (c *Command) tell(r *report.Report, format string) error {
 		return exit{code: exitFindings}
 	}
 	return nil
-}
-
-// configuration is the cluster's where that is wanted, else that of a file.
-func (f *lintFlags) configuration(ctx context.Context, at *target, catalog policies.Catalog) (*config.Configuration, error) {
-	if f.cluster.config != "" {
-		return f.cluster.configuration(ctx, at, catalog)
-	}
-	conf, err := configuration(f.config, catalog)
-	if err != nil {
-		return nil, exit{exitUsage, err}
-	}
-	return conf, nil
 }
 
 // configuration loads the file that is named, else the nearest one, else the

@@ -36,8 +36,9 @@ func TestWhoKnowsWhom(t *testing.T) {
 		"config":               {client, runtime, module + "verdict"},
 		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
 		"report":               {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
-		"lint":                 {client, runtime, module + "webhook", module + "inventory/cluster"},
-		"webhook":              {module + "lint", module + "report", module + "inventory/manifest"},
+		"lint":                 {client, runtime, module + "audit", module + "webhook", module + "inventory/cluster"},
+		"audit":                {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster", module + "inventory/manifest"},
+		"webhook":              {module + "audit", module + "lint", module + "report", module + "inventory/manifest"},
 		"cmd/stsguard-webhook": {helm, kustom, module + "lint", module + "report", module + "inventory/manifest"},
 	} {
 		for _, dep := range deps(t, pkg) {

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stsguard/stsguard/audit"
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+// auditFlags are the flags of audit.
+type auditFlags struct {
+	output, level, failOn         choice
+	namespace, config, exceptions string
+	all                           bool
+	cluster                       clusterFlags
+}
+
+func (c *Command) audit() *cobra.Command {
+	f := auditFlags{
+		output: choice{"table", []string{"table", "text", "json"}},
+		level:  choice{allowed: levels()},
+		failOn: choice{allowed: append([]string{string(config.None)}, levels()...)},
+	}
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Check a cluster",
+		Long: `Check the StatefulSets and Services that a cluster has, and say what enforcement
+would deny if they were created today. Nothing is changed: Services and
+StatefulSets are listed, and Namespaces read for their labels.
+
+Exit codes:
+  0  nothing was found at or above --fail-on
+  1  something was
+  2  wrong usage or configuration
+  3  something could not be read or judged, or the output could not be written;
+     the rest was still checked and reported`,
+		Example: `  stsguard audit --all-namespaces
+  stsguard audit -n shop --fail-on strict -o json
+  stsguard audit -A --write-exceptions exceptions.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAudit(cmd.Context(), &f) },
+	}
+	choose(cmd, &f.output, "output", "o", "format of the report")
+	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the namespace or the configuration warns of)")
+	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the namespace or the configuration enforces)")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "check namespace `NS` (default: the context's)")
+	cmd.Flags().BoolVarP(&f.all, "all-namespaces", "A", false, "check all namespaces")
+	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default: the nearest "+config.FileName+" from here upwards)")
+	cmd.Flags().StringVar(&f.exceptions, "write-exceptions", "", "write what fails to `FILE` as exceptions, to be given reasons")
+	f.cluster.register(cmd)
+	f.cluster.registerConfig(cmd)
+	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
+	return cmd
+}
+
+func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
+	rules, err := policies.Builtin()
+	if err != nil {
+		return exit{exitIncomplete, err}
+	}
+	at, err := f.cluster.connect()
+	if err != nil {
+		return err
+	}
+	conf, err := f.cluster.configured(ctx, at, f.config, rules.Catalog)
+	if err != nil {
+		return err
+	}
+	judge, err := verdict.New(ctx, rules, conf, "", time.Now)
+	if err != nil {
+		return exit{exitIncomplete, err}
+	}
+	o := audit.Options{
+		Cluster: at, Judge: judge,
+		Levels: verdict.Levels{Enforce: policies.Level(f.failOn.value), Warn: policies.Level(f.level.value)},
+	}
+	if !f.all {
+		o.Namespaces = []string{cmp.Or(f.namespace, at.namespace)}
+	}
+	r := audit.Run(ctx, o)
+	for _, note := range judge.Notes() {
+		c.note("%s", note)
+	}
+	if f.exceptions != "" {
+		if err := writeExceptions(f.exceptions, r); err != nil {
+			return exit{exitIncomplete, err}
+		}
+	}
+	return c.tell(r, f.output.value)
+}
+
+func writeExceptions(file string, r *report.Report) error {
+	text, err := audit.Exceptions(r)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return fmt.Errorf("write the exceptions: %w", err)
+	}
+	return nil
+}
