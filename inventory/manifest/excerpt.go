@@ -41,39 +41,37 @@ func (s *Set) Excerpt(ref inventory.Ref, l Location, before, after int) []Line {
 }
 
 func (d *document) excerpt(l Location, before, after int) []Line {
-	if hasExoticBreak(d.data) {
+	t := d.tree()
+	if t.exotic {
 		return nil
 	}
-	lines := d.tree().lines
 	var out []Line
-	for n := max(l.Line-before, d.line); n <= l.Line+after && n-d.line < len(lines); n++ {
-		text := bytes.TrimRight(lines[n-d.line], " \t\r")
-		if n != l.Line {
-			if len(bytes.TrimSpace(text)) > 0 && !bytes.HasPrefix(text, []byte(separator)) {
-				out = append(out, Line{Number: n}.with(text, 0, 0))
+	for n := max(l.Line-before, d.line); n <= l.Line+after && n-d.line < len(t.lines); n++ {
+		at, start, end := n-d.line+1, 0, 0
+		if text := t.line(at); n == l.Line {
+			start, end = l.Column-1, l.EndColumn-1
+			if d.json && n == d.line {
+				start, end = start-(d.column-1), end-(d.column-1)
 			}
+		} else if len(bytes.TrimSpace(text)) == 0 || bytes.HasPrefix(text, []byte(separator)) {
 			continue
 		}
-		start, end := l.Column-1, l.EndColumn-1
-		if d.json && n == d.line {
-			start, end = start-(d.column-1), end-(d.column-1)
-		}
-		out = append(out, Line{Number: n}.with(text, start, end))
+		out = append(out, t.show(at, n, start, end))
 	}
 	return out
 }
 
-// with sets the text, cut if it is long, and what to point at in it.
-func (l Line) with(text []byte, start, end int) Line {
-	if len(text) <= longest || utf8.RuneCount(text) <= longest {
-		l.Text, l.Start, l.End = string(text), start, end
-		return l
+// show makes a Line of one in the document, with what to point at in it.
+func (p *parsed) show(at, number, start, end int) Line {
+	from := 0
+	if text := p.line(at); runes(text, longest) < len(text) {
+		from = max(start-lead, 0)
 	}
-	from := max(start-lead, 0)
-	text = text[runes(text, from):]
-	shown := text[:runes(text, longest)]
-	l.Text, l.Start, l.End = string(shown), start-from, min(end-from, utf8.RuneCount(shown))
-	if len(shown) < len(text) {
+	rest := p.after(at, from+1)
+	shown := rest[:runes(rest, longest)]
+	l := Line{Number: number, Text: string(bytes.TrimRight(shown, " \t\r")), Start: start - from}
+	l.End = min(end-from, utf8.RuneCountInString(l.Text))
+	if len(bytes.TrimSpace(rest[len(shown):])) > 0 {
 		l.Text += cut
 	}
 	if from > 0 {

@@ -89,7 +89,7 @@ func (d *document) locate(pointer string) Location {
 	}
 	e := d.at(n.Line, n.Column, "")
 	l.Line, l.Column = e.Line, e.Column
-	l.EndLine, l.EndColumn = l.Line, l.Column+width(n, t.line(n.Line), n.Column)
+	l.EndLine, l.EndColumn = l.Line, l.Column+width(n, t.after(n.Line, n.Column))
 	return l
 }
 
@@ -116,6 +116,9 @@ type parsed struct {
 	// trailing is where content goes on after the document's end.
 	trailing *mark
 	lines    [][]byte
+	// exotic says that the parser may count more lines than those, ascii that
+	// columns count bytes.
+	exotic, ascii bool
 }
 
 // line returns a line, numbered from 1.
@@ -124,6 +127,15 @@ func (p *parsed) line(n int) []byte {
 		return nil // the parser knows more kinds of line breaks
 	}
 	return p.lines[n-1]
+}
+
+// after returns a line from a column on, both numbered from 1.
+func (p *parsed) after(n, column int) []byte {
+	line := p.line(n)
+	if p.ascii {
+		return line[min(column-1, len(line)):]
+	}
+	return line[runes(line, column-1):]
 }
 
 type mark struct{ line, column int }
@@ -144,6 +156,8 @@ func (d *document) tree() *parsed {
 			d.parsed = parseYAML(d.data)
 		}
 		d.parsed.lines = bytes.Split(d.data, []byte("\n"))
+		d.parsed.exotic = hasExoticBreak(d.data)
+		d.parsed.ascii = bytes.IndexFunc(d.data, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 	}
 	return &d.parsed
 }
@@ -289,14 +303,10 @@ func child(n *node, token string, merges int) (key, value *node) {
 	return nil, nil
 }
 
-// width counts the code points of the node on its line; at least 1.
-func width(n *node, line []byte, column int) int {
-	text := string(line)
-	for range column - 1 {
-		_, size := utf8.DecodeRuneInString(text)
-		text = text[size:]
-	}
-	text = strings.TrimRight(text, " \t\r\n")
+// width counts the code points of the node on its line, of which the rest from
+// its beginning is given; at least 1.
+func width(n *node, rest []byte) int {
+	text := strings.TrimRight(string(rest), " \t\r\n")
 	switch {
 	case n.Style&yaml.DoubleQuotedStyle != 0 && strings.HasPrefix(text, `"`):
 		for i := 1; i < len(text); i++ {
