@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +17,8 @@ import (
 
 // auditFlags are the flags of audit.
 type auditFlags struct {
-	output, level, failOn         choice
+	output                        output
+	level, failOn                 choice
 	namespace, config, exceptions string
 	all                           bool
 	cluster                       clusterFlags
@@ -26,7 +26,6 @@ type auditFlags struct {
 
 func (c *Command) audit() *cobra.Command {
 	f := auditFlags{
-		output: choice{"table", []string{"table", "text", "json"}},
 		level:  choice{allowed: levels()},
 		failOn: choice{allowed: append([]string{string(config.None)}, levels()...)},
 	}
@@ -49,7 +48,7 @@ Exit codes:
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAudit(cmd.Context(), &f) },
 	}
-	choose(cmd, &f.output, "output", "o", "format of the report")
+	f.output.register(cmd, "table", "text", "json", "junit")
 	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the namespace or the configuration warns of)")
 	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the namespace or the configuration enforces)")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "check namespace `NS` (default: the context's)")
@@ -86,16 +85,18 @@ func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
 	if !f.all {
 		o.Namespaces = []string{cmp.Or(f.namespace, at.namespace)}
 	}
+	stop := c.progress(&f.output, func() string { return "reading the cluster" })
 	r := audit.Run(ctx, o)
+	stop()
 	for _, note := range judge.Notes() {
-		c.note("%s", note)
+		r.Notes = append(r.Notes, report.Note{Message: note})
 	}
 	if f.exceptions != "" {
 		if err := writeExceptions(f.exceptions, r); err != nil {
 			return exit{exitIncomplete, err}
 		}
 	}
-	return c.tell(r, f.output.value)
+	return c.tell(r, &f.output)
 }
 
 func writeExceptions(file string, r *report.Report) error {
@@ -103,8 +104,8 @@ func writeExceptions(file string, r *report.Report) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, text, 0o644); err != nil {
-		return fmt.Errorf("write the exceptions: %w", err)
+	if err := writeFile(file, text); err != nil {
+		return fmt.Errorf("write the exceptions to %s: %w", file, reason(err))
 	}
 	return nil
 }

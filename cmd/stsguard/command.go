@@ -110,8 +110,14 @@ func (c *Command) note(format string, args ...any) {
 
 // color says whether the output is for eyes.
 func (c *Command) color() bool {
-	f, ok := c.Stdout.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && c.Getenv("NO_COLOR") == "" && c.Getenv("TERM") != "dumb"
+	return c.isTerminal(c.Stdout) && c.Getenv("NO_COLOR") == ""
+}
+
+// isTerminal says whether what is written there is seen at once, and can be
+// written over.
+func (c *Command) isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && c.Getenv("TERM") != "dumb"
 }
 
 // choice is a flag that takes one of a few values.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,18 +24,21 @@ import (
 	"github.com/stsguard/stsguard/verdict"
 )
 
+// lintFormats are those that a report on manifests can have.
+var lintFormats = []string{"text", "json", "sarif", "junit", "github"}
+
 // lintFlags are the flags of lint.
 type lintFlags struct {
-	output, level, failOn choice
-	namespace, config     string
-	exclude               []string
-	live                  bool
-	cluster               clusterFlags
+	output            output
+	level, failOn     choice
+	namespace, config string
+	exclude           []string
+	live              bool
+	cluster           clusterFlags
 }
 
 func (c *Command) lint() *cobra.Command {
 	f := lintFlags{
-		output: choice{"text", []string{"text", "json"}},
 		level:  choice{allowed: levels()},
 		failOn: choice{allowed: append([]string{string(config.None)}, levels()...)},
 	}
@@ -54,7 +58,8 @@ Exit codes:
      written; the rest was still checked and reported`,
 		Example: `  stsguard lint deploy/
   helm template my-release ./chart | stsguard lint -
-  stsguard lint --level advice --fail-on none -o json .`,
+  stsguard lint --level advice --fail-on none -o json .
+  stsguard lint -o text -o sarif=stsguard.sarif .`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if err := f.check(); err != nil {
 				return err
@@ -73,7 +78,7 @@ Exit codes:
 			return c.runLint(cmd.Context(), &f, paths)
 		},
 	}
-	choose(cmd, &f.output, "output", "o", "format of the report")
+	f.output.register(cmd, lintFormats...)
 	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the configuration warns of, else strict)")
 	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the configuration enforces, else baseline)")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none (with --cluster: default the context's)")
@@ -134,50 +139,25 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	if err != nil {
 		return exit{exitIncomplete, err}
 	}
+	var read atomic.Int64
+	o.Reading.Progress = &read
+	stop := c.progress(&f.output, func() string { return fmt.Sprintf("stsguard: working... files read: %d", read.Load()) })
+	defer stop()
 	r := lint.Run(ctx, o)
+	stop()
+	var notes []report.Note
 	for _, note := range o.Judge.Notes() {
-		c.note("%s", note)
+		notes = append(notes, report.Note{Message: note})
 	}
-	return c.tell(r, f.output.value)
-}
-
-// tell writes the report, and on standard error what isn't in it.
-func (c *Command) tell(r *report.Report, format string) error {
-	for _, note := range r.Notes {
-		c.note("%s", note)
-	}
-	for _, l := range r.LeftOut {
-		c.note("%s is left out: %s", l.Path, l.Reason)
-	}
+	r.Notes = append(notes, r.Notes...)
 	switch {
 	case len(r.Errors) > 0:
-	case r.Kind != report.KindLint:
 	case r.Summary.Files == 0:
-		c.note("no manifests found: there is no .yaml, .yml or .json file to read")
+		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: there is no .yaml, .yml or .json file to read"})
 	case r.Summary.Documents == 0:
-		c.note("no manifests found: what was read is empty")
+		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: what was read is empty"})
 	}
-	writer := report.NewText(c.Stdout, c.color())
-	switch format {
-	case "table":
-		writer = report.NewTable(c.Stdout)
-	case "json":
-		writer = report.NewJSON(c.Stdout)
-		// Whoever reads the JSON may not be a person.
-		for _, e := range r.Errors {
-			fmt.Fprintln(c.Stderr, e)
-		}
-	}
-	if err := writer.Write(r); err != nil {
-		return exit{exitIncomplete, err}
-	}
-	switch {
-	case len(r.Errors) > 0:
-		return exit{code: exitIncomplete}
-	case r.Failed():
-		return exit{code: exitFindings}
-	}
-	return nil
+	return c.tell(r, &f.output)
 }
 
 // configuration loads the file that is named, else the nearest one, else the

@@ -40,6 +40,9 @@ type Options struct {
 	// WorkDir is what relative paths start from; empty means the process's
 	// working directory.
 	WorkDir string
+	// Progress counts the sources that have been read, for whoever watches
+	// meanwhile; it may be nil.
+	Progress *atomic.Int64
 }
 
 // Source is one text to read.
@@ -104,6 +107,9 @@ func Read(ctx context.Context, sources []Source, opts Options) *Set {
 	parallel(ctx, len(sources), func(i int) {
 		files[i] = &file{Source: sources[i]}
 		files[i].read(ctx)
+		if opts.Progress != nil {
+			opts.Progress.Add(1)
+		}
 	})
 	index := 0
 	for _, f := range files {
