@@ -1,7 +1,10 @@
 package policies
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,6 +70,9 @@ type Rule struct {
 	Follows    string
 	Parameters map[string]Parameter
 	Related    []string
+	// File is the one that a user wrote the rule in, empty for a rule that comes
+	// with stsguard.
+	File string
 	// Operations are those of the requests that a rule on changes judges:
 	// CREATE, UPDATE, DELETE.
 	Operations []string
@@ -76,8 +82,6 @@ type Rule struct {
 	// Alone says that the rule looks at its subject's own object and at
 	// nothing else that exists.
 	Alone bool
-	// LooksAt are the fields of the input that the rule looks at, sorted.
-	LooksAt []string
 	// guards are the conditions that stand in all of the rule's findings.
 	guards []string
 }
@@ -89,7 +93,8 @@ type Parameter struct {
 	Default any
 }
 
-// readRule reads a rule's METADATA and checks that it is all there.
+// readRule reads a rule's METADATA and checks that it is all there. Its errors
+// name file and line.
 func readRule(m *ast.Module) (Rule, error) {
 	id, err := ruleID(m.Package)
 	if err != nil {
@@ -102,34 +107,48 @@ func readRule(m *ast.Module) (Rule, error) {
 		}
 	}
 	if meta == nil {
-		return Rule{}, fmt.Errorf("rule %s: METADATA before the package is missing", id)
+		return Rule{}, fmt.Errorf("%s: rule %s: METADATA before the package is missing", m.Package.Location, id)
 	}
+	r, err := readMetadata(id, meta)
+	if err != nil {
+		return Rule{}, fmt.Errorf("%s: rule %s: %w", meta.Location, id, err)
+	}
+	if err := checkHeads(id, m); err != nil {
+		return Rule{}, err
+	}
+	r.Alone = looksOnlyAtSubject(m, r.Subject)
+	r.guards = guards(m)
+	return r, nil
+}
+
+func readMetadata(id string, meta *ast.Annotations) (_ Rule, err error) {
 	r := Rule{ID: id, Title: meta.Title, Description: strings.TrimSpace(meta.Description)}
 	for _, rel := range meta.RelatedResources {
 		r.Related = append(r.Related, rel.Ref.String())
 	}
-	for key, value := range meta.Custom {
+	for _, key := range slices.Sorted(maps.Keys(meta.Custom)) {
+		value := meta.Custom[key]
 		switch key {
 		case "parameters":
 			if r.Parameters, err = readParameters(value); err != nil {
-				return Rule{}, fmt.Errorf("rule %s: custom.parameters: %w", id, err)
+				return Rule{}, fmt.Errorf("custom.parameters: %w", err)
 			}
 			continue
 		case "operations":
 			if r.Operations, err = readOperations(value); err != nil {
-				return Rule{}, fmt.Errorf("rule %s: custom.operations: %w", id, err)
+				return Rule{}, fmt.Errorf("custom.operations: %w", err)
 			}
 			continue
 		case "refused":
 			var ok bool
 			if r.Refused, ok = value.(bool); !ok {
-				return Rule{}, fmt.Errorf("rule %s: custom.refused must be true or false", id)
+				return Rule{}, errors.New("custom.refused must be true or false")
 			}
 			continue
 		}
 		text, ok := value.(string)
 		if !ok {
-			return Rule{}, fmt.Errorf("rule %s: custom.%s must be a string", id, key)
+			return Rule{}, fmt.Errorf("custom.%s must be a string", key)
 		}
 		text = strings.TrimSpace(text)
 		switch key {
@@ -146,35 +165,37 @@ func readRule(m *ast.Module) (Rule, error) {
 		case "follows":
 			r.Follows = text
 		default:
-			return Rule{}, fmt.Errorf("rule %s: custom.%s is not known", id, key)
+			return Rule{}, fmt.Errorf("custom.%s is not known", key)
 		}
 	}
-	for what, missing := range map[string]bool{
-		"title":          r.Title == "",
-		"description":    r.Description == "",
-		"custom.remedy":  r.Remedy == "",
-		"custom.level":   !slices.Contains(Levels, r.Level),
-		"custom.subject": !slices.Contains([]Subject{Relation, OneService, Change}, r.Subject),
-		"custom.operations, of rules on changes alone,": (r.Subject == Change) != (len(r.Operations) > 0),
+	for _, x := range []struct {
+		what    string
+		missing bool
+	}{
+		{"title", r.Title == ""},
+		{"description", r.Description == ""},
+		{"custom.remedy", r.Remedy == ""},
+		{"custom.level", !slices.Contains(Levels, r.Level)},
+		{"custom.subject", !slices.Contains([]Subject{Relation, OneService, Change}, r.Subject)},
+		{"custom.operations, of rules on changes alone,", (r.Subject == Change) != (len(r.Operations) > 0)},
 	} {
-		if missing {
-			return Rule{}, fmt.Errorf("rule %s: %s is missing or not valid", id, what)
+		if x.missing {
+			return Rule{}, fmt.Errorf("%s is missing or not valid", x.what)
 		}
 	}
-	if err := checkHeads(id, m); err != nil {
-		return Rule{}, err
-	}
-	r.LooksAt = looksAt(m)
-	own := map[Subject]string{Relation: "statefulSet", OneService: "service"}[r.Subject]
-	r.Alone = own != "" && !slices.ContainsFunc(r.LooksAt, func(field string) bool { return field != own })
-	r.guards = guards(m)
 	return r, nil
 }
+
+// kebab is what ids look like, which stand in annotations and addresses.
+var kebab = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // ruleID reads the id off `package stsguard.rules["some-id"]`.
 func ruleID(p *ast.Package) (string, error) {
 	if len(p.Path) == 4 && p.Path[1].Equal(ast.StringTerm("stsguard")) && p.Path[2].Equal(ast.StringTerm("rules")) {
 		if id, ok := p.Path[3].Value.(ast.String); ok {
+			if !kebab.MatchString(string(id)) {
+				return "", fmt.Errorf("%s: a rule's id is lower-case letters and digits, with hyphens between them, not %q", p.Location, string(id))
+			}
 			return string(id), nil
 		}
 	}
@@ -200,7 +221,8 @@ func readParameters(value any) (map[string]Parameter, error) {
 		return nil, fmt.Errorf("must be a mapping")
 	}
 	out := map[string]Parameter{}
-	for name, v := range all {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		v := all[name]
 		fields, ok := v.(map[string]any)
 		if !ok {
 			return nil, fmt.Errorf("%s must be a mapping", name)
@@ -252,40 +274,34 @@ func checkHeads(id string, m *ast.Module) error {
 		case head == "findings":
 			found = true
 		case !strings.HasPrefix(head, "_"):
-			return fmt.Errorf("rule %s: %s: %s is not a head that stsguard reads: write findings, or _%s for a helper", id, r.Location, head, head)
+			return fmt.Errorf("%s: rule %s: %s is not a head that stsguard reads: write findings, or _%s for a helper", r.Location, id, head, head)
 		}
 	}
 	if !found {
-		return fmt.Errorf("rule %s: has no findings", id)
+		return fmt.Errorf("%s: rule %s: has no findings", m.Package.Location, id)
 	}
 	return nil
 }
 
-// looksAt lists the fields of the input that the module refers to; the input as
-// a whole is "".
-func looksAt(m *ast.Module) []string {
-	var out []string
-	add := func(field string) {
-		if !slices.Contains(out, field) {
-			out = append(out, field)
-		}
-	}
+// looksOnlyAtSubject says whether every reference to input goes into the
+// subject's own object.
+func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
+	own := map[Subject]string{Relation: "statefulSet", OneService: "service"}[subject]
+	alone := own != ""
 	var visit func(t *ast.Term) bool
 	visit = func(t *ast.Term) bool {
 		switch v := t.Value.(type) {
 		case ast.Var:
-			if v == ast.InputRootDocument.Value {
-				add("")
-			}
+			alone = alone && v != ast.InputRootDocument.Value
 		case ast.Ref:
+			if v.HasPrefix(allRules) {
+				// Another rule may look at anything.
+				alone = false
+			}
 			if !v.HasPrefix(ast.InputRootRef) {
 				return false
 			}
-			field := ast.String("")
-			if len(v) > 1 {
-				field, _ = v[1].Value.(ast.String)
-			}
-			add(string(field))
+			alone = alone && len(v) > 1 && v[1].Equal(ast.StringTerm(own))
 			for _, t := range v[1:] {
 				ast.WalkTerms(t, visit)
 			}
@@ -296,9 +312,13 @@ func looksAt(m *ast.Module) []string {
 	for _, r := range m.Rules {
 		ast.WalkTerms(r, visit)
 	}
-	slices.Sort(out)
-	return out
+	for _, i := range m.Imports {
+		visit(i.Path)
+	}
+	return alone
 }
+
+var allRules = ast.MustParseRef("data.stsguard.rules")
 
 // guards are the comparisons of a field of the input with a constant that stand
 // in the bodies of all findings: where one doesn't hold, there are none.

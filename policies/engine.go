@@ -10,8 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -46,48 +50,76 @@ func (c Catalog) IDs() []string {
 
 // Rules is a set of loaded, checked and compiled rules.
 type Rules struct {
-	Catalog  Catalog
+	Catalog Catalog
+	// Deadline is how long one evaluation may take, 0 for as long as it likes:
+	// the rules that come with stsguard are known to end.
+	Deadline time.Duration
 	compiler *ast.Compiler
 }
 
-// Builtin loads the rules that come with stsguard.
-func Builtin() (*Rules, error) {
-	return Load(builtin)
-}
+// Builtin returns the rules that come with stsguard.
+var Builtin = sync.OnceValues(func() (*Rules, error) { return Load(builtin) })
 
 // Load reads lib/lib.rego, if it is there, and rules/<id>/rule.rego, and checks every rule: its
 // METADATA, its heads, and each of its references to the input against the
 // published schema of its subject.
 func Load(from fs.FS) (*Rules, error) {
-	files, err := fs.Glob(from, "rules/*/rule.rego")
+	sources, err := sourcesIn(from)
 	if err != nil {
-		return nil, fmt.Errorf("find rules: %w", err)
+		return nil, err
 	}
-	lib, err := fs.Glob(from, "lib/lib.rego")
+	return compile(sources)
+}
+
+// Extend returns the rules that come with stsguard and those that users wrote,
+// which are checked in the same way and have a deadline. They come from [Read].
+func Extend(extra []Source) (*Rules, error) {
+	if len(extra) == 0 {
+		return Builtin()
+	}
+	sources, err := sourcesIn(builtin)
 	if err != nil {
-		return nil, fmt.Errorf("find library: %w", err)
+		return nil, err
 	}
+	rules, err := compile(append(sources, extra...))
+	if err != nil {
+		return nil, err
+	}
+	// The API server waits for ten seconds, unless it is told otherwise.
+	rules.Deadline = 5 * time.Second
+	return rules, nil
+}
+
+func compile(sources []Source) (*Rules, error) {
 	modules := map[string]*ast.Module{}
 	var catalog Catalog
-	for _, file := range append(lib, files...) {
-		source, err := fs.ReadFile(from, file)
+	known := map[string]Source{}
+	for _, source := range sources {
+		m, err := ast.ParseModuleWithOpts(source.File, source.Text, ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
+			return nil, told(err)
 		}
-		m, err := ast.ParseModuleWithOpts(file, string(source), ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
-		if err != nil {
-			return nil, fmt.Errorf("parse %s: %w", file, err)
-		}
-		modules[file] = m
-		if strings.HasPrefix(file, "lib/") {
+		modules[source.File] = m
+		if source.library {
 			continue
 		}
 		r, err := readRule(m)
 		if err != nil {
 			return nil, err
 		}
-		if !strings.HasSuffix(file, "/"+r.ID+"/rule.rego") {
-			return nil, fmt.Errorf("rule %s: its folder must bear its id, and is %s", r.ID, file)
+		if folder := path.Base(path.Dir(source.File)); folder != r.ID {
+			return nil, fmt.Errorf("%s: rule %s: its folder must bear its id, and is %s", m.Package.Location, r.ID, folder)
+		}
+		if other, ok := known[r.ID]; ok {
+			at := other.File
+			if !other.own {
+				at = "stsguard itself"
+			}
+			return nil, fmt.Errorf("%s: rule %s: there is one of that id in %s already: give this one another", m.Package.Location, r.ID, at)
+		}
+		known[r.ID] = source
+		if source.own {
+			r.File = source.File
 		}
 		bindSchema(m, r.Subject)
 		catalog = append(catalog, &r)
@@ -96,6 +128,7 @@ func Load(from fs.FS) (*Rules, error) {
 	if err := catalog.check(); err != nil {
 		return nil, err
 	}
+	var err error
 	modules["judge.rego"], err = judge(catalog)
 	if err != nil {
 		return nil, err
@@ -104,9 +137,9 @@ func Load(from fs.FS) (*Rules, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true)
+	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).WithCapabilities(capabilities())
 	if compiler.Compile(modules); compiler.Failed() {
-		return nil, fmt.Errorf("compile rules: %w", compiler.Errors)
+		return nil, told(compiler.Errors)
 	}
 	if err := checkReferences(compiler.Modules, catalog); err != nil {
 		return nil, err
@@ -202,11 +235,15 @@ func (f fields) collect(schema any) {
 // check holds what one rule says of others against them.
 func (c Catalog) check() error {
 	for _, r := range c {
+		at := ""
+		if r.File != "" {
+			at = r.File + ": "
+		}
 		if r.YieldsTo != "" && c.Rule(r.YieldsTo) == nil {
-			return fmt.Errorf("rule %s: yields_to names no rule: %s", r.ID, r.YieldsTo)
+			return fmt.Errorf("%srule %s: yields_to names no rule: %s", at, r.ID, r.YieldsTo)
 		}
 		if r.Follows != "" && !slices.ContainsFunc(c, func(o *Rule) bool { return o.Concern == r.Follows }) {
-			return fmt.Errorf("rule %s: follows names no concern: %s", r.ID, r.Follows)
+			return fmt.Errorf("%srule %s: follows names no concern: %s", at, r.ID, r.Follows)
 		}
 	}
 	return nil
@@ -288,8 +325,13 @@ func schemaSet() (*ast.SchemaSet, error) {
 // use.
 type Engine struct {
 	Catalog Catalog
-	queries map[query]rego.PreparedEvalQuery
+
+	queries  map[query]rego.PreparedEvalQuery
+	deadline time.Duration
 }
+
+// ErrOverdue says that an evaluation came to no end in time.
+var ErrOverdue = errors.New("were stopped")
 
 // Extent says which rules are asked besides those that everyone asks.
 type Extent struct {
@@ -336,7 +378,7 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 		data[rule.ID] = values
 	}
 	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
-	e := &Engine{Catalog: r.Catalog, queries: map[query]rego.PreparedEvalQuery{}}
+	e := &Engine{Catalog: r.Catalog, queries: map[query]rego.PreparedEvalQuery{}, deadline: r.Deadline}
 	for _, subject := range []Subject{Relation, OneService, Change} {
 		for _, extent := range []Extent{{}, {Advice: true}, {Refused: true}, {Advice: true, Refused: true}} {
 			q := query{subject, extent}
@@ -401,12 +443,26 @@ func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) (
 	if !ok {
 		return nil, nil
 	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	// Without a cancellation of our own OPA starts a goroutine for each
 	// evaluation to wait for the context's end.
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
+	var overdue atomic.Bool
+	if e.deadline > 0 {
+		timer := time.AfterFunc(e.deadline, func() {
+			overdue.Store(true)
+			cancel.Cancel()
+		})
+		defer timer.Stop()
+	}
 	results, err := q.Eval(ctx, rego.EvalParsedInput(facts()), rego.EvalExternalCancel(cancel))
+	if err != nil && overdue.Load() && ctx.Err() == nil {
+		return nil, fmt.Errorf("the rules on a %s %w after %s%s", subject, ErrOverdue, e.deadline, e.suspects(subject))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -438,4 +494,19 @@ func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) (
 		return cmp.Or(cmp.Compare(a.Rule.ID, b.Rule.ID), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Message, b.Message))
 	})
 	return findings, nil
+}
+
+// suspects names the users' rules on a subject: those that come with stsguard
+// are known to end.
+func (e *Engine) suspects(subject Subject) string {
+	var files []string
+	for _, r := range e.Catalog {
+		if r.Subject == subject && r.File != "" {
+			files = append(files, r.File)
+		}
+	}
+	if len(files) == 0 {
+		return ""
+	}
+	return ": look at " + strings.Join(files, ", ")
 }

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
@@ -150,6 +153,11 @@ func TestLoadRefuses(t *testing.T) {
 		"an unknown level":            {strings.Replace(head, "baseline", "base", 1) + "findings contains {} if false", "custom.level is missing or not valid"},
 		"an unknown rule":             {strings.Replace(head, "#   level", "#   yields_to: z\n#   level", 1) + "findings contains {} if false", "yields_to names no rule: z"},
 		"an unused import":            {head + "import data.stsguard.lib\n\nfindings contains {} if false", "import"},
+		"the clock":                   {head + `findings contains {"object": input.statefulSet.ref, "msg": "m"} if time.now_ns() > 0`, "rules/x/rule.rego:10: time.now_ns is not for rules"},
+		"the network by another name": {head + `findings contains {"object": input.statefulSet.ref, "msg": "m"} if count(input.services) == 0 with count as http.send`, "var http is unsafe"},
+		"the environment":             {head + `findings contains {"object": opa.runtime().env.HOME, "msg": "m"}`, "opa.runtime is not for rules"},
+		"an id with spaces":           {strings.Replace(head, `"x"`, `"x y"`, 1) + "findings contains {} if false", "lower-case letters and digits"},
+		"nothing":                     {"", "rules/x/rule.rego:1: empty module"},
 		"an unsafe default":           {strings.Replace(head, "#   level", "#   parameters: {p: {description: d, default: 1.5}}\n#   level", 1) + "findings contains {} if false", "unsupported type"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,6 +266,27 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// TestAloneWithoutOthers shows that a rule which looks into another isn't alone.
+func TestAloneWithoutOthers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body string
+		want bool
+	}{
+		"alone":    {"import data.stsguard.lib\nfindings contains lib.f(input.statefulSet)", true},
+		"a ref":    {`findings := data.stsguard.rules["y"].findings`, false},
+		"imported": {"import data.stsguard.rules.y\nfindings := y.findings", false},
+		"all":      {"findings contains 1 if input.statefulSet == data.stsguard.rules[_].x", false},
+	} {
+		m, err := ast.ParseModuleWithOpts(name, "package x\n"+tc.body, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := looksOnlyAtSubject(m, Relation); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // TestOperations shows that a rule on changes judges only the operations that
 // it names.
 func TestOperations(t *testing.T) {
@@ -310,5 +339,97 @@ func TestGuards(t *testing.T) {
 		if got := strings.Join(guards(m), ","); got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
+	}
+}
+
+// TestNoRuleReachesOut holds what rules may use against what OPA says of it.
+func TestNoRuleReachesOut(t *testing.T) {
+	c := capabilities()
+	for _, name := range []string{"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122"} {
+		if slices.ContainsFunc(c.Builtins, func(b *ast.Builtin) bool { return b.Name == name }) {
+			t.Errorf("rules may use %s", name)
+		}
+	}
+	if c.AllowNet == nil || len(c.AllowNet) > 0 {
+		t.Errorf("schemas may come from %q", c.AllowNet)
+	}
+}
+
+// TestRead shows which files of a user's directory are rules.
+func TestRead(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files   []string
+		want    string
+		failure string
+	}{
+		"rules":           {[]string{"b/rule.rego", "a/rule.rego", "a/rule_test.rego", "a/README.md", "x.md"}, "a/rule.rego b/rule.rego", ""},
+		"a ConfigMap":     {[]string{"..data/a/rule.rego", "a/rule.rego"}, "a/rule.rego", ""},
+		"another file":    {[]string{"a/rule.rego", "a/helper.rego"}, "", "a/helper.rego is not read"},
+		"a file above":    {[]string{"rule.rego"}, "", "rule.rego is not read"},
+		"nothing":         {[]string{"x.md"}, "", "there are no rules in"},
+		"nothing, deeper": {[]string{"a/b/rule.rego"}, "", "there are no rules in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range tc.files {
+				file = filepath.Join(dir, file)
+				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sources, err := Read(dir)
+			if tc.failure != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.failure) {
+					t.Errorf("error = %v, want %s", err, tc.failure)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, s := range sources {
+				rel, err := filepath.Rel(dir, s.File)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, filepath.ToSlash(rel))
+			}
+			if strings.Join(got, " ") != tc.want {
+				t.Errorf("got %v, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestOverdue shows that a rule which doesn't end is stopped, and that this is
+// an error.
+func TestOverdue(t *testing.T) {
+	rules, err := Extend([]Source{{File: "own/x/rule.rego", own: true, Text: metadata + `package stsguard.rules["x"]
+
+findings contains {"object": "x", "msg": "m"} if {
+	some a in numbers.range(1, 10000)
+	some b in numbers.range(1, 10000)
+	some c in numbers.range(1, 10000)
+	a * b * c == -1
+}
+`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rules.Deadline <= 0 {
+		t.Error("users' rules have no deadline")
+	}
+	rules.Deadline = 20 * time.Millisecond
+	engine, err := rules.Engine(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{}}, Extent{})
+	if !errors.Is(err, ErrOverdue) || !strings.HasSuffix(err.Error(), ": look at own/x/rule.rego") {
+		t.Errorf("findings = %v, error = %v", findings, err)
 	}
 }
