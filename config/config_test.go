@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -8,25 +10,16 @@ import (
 	"github.com/stsguard/stsguard/policies"
 )
 
-func catalog(t *testing.T) policies.Catalog {
-	t.Helper()
-	rules, err := policies.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rules.Catalog
-}
-
 const header = "apiVersion: stsguard.dev/v1alpha1\nkind: Configuration\n"
 
 func TestParseKeepsDefaults(t *testing.T) {
-	c, err := Parse("stsguard.yaml", []byte(header+`
+	c, _, err := Parse("stsguard.yaml", []byte(header+`
 defaults: {enforce: strict}
 rules:
   service-not-headless: {mode: warn, parameters: {allowSingleReplica: true}}
 exceptions:
 - {rule: service-not-found, namespace: argocd, name: argocd, reason: needs no peers, expires: 2027-06-30}
-`), catalog(t))
+`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,13 +56,71 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 		"broken":             {header + "defaults: {\n", "f.yaml:"},
 		"duplicate":          {header + "kind: Configuration\n", "f.yaml:3:"},
 		"mode of wrong type": {header + "controllers:\n  mode: [warn]\n", "f.yaml:4:"},
+		"no DNS domain":      {header + "clusterDomain: cluster.local.\n", `f.yaml:3: clusterDomain must be a DNS domain in lower case such as cluster.local, not "cluster.local."`},
+		"a misspelt field":   {header + "exceptions:\n- {rules: x}\n", `f.yaml:4: there is no field rules: did you mean "rule"?`},
+		"a misspelt rule":    {header + "exceptions:\n- {rule: port-remaped}\n", `f.yaml:4: there is no rule "port-remaped": did you mean "port-remapped"?`},
+		"no directory":       {header + "policies:\n- a\n- /no/such\n", "f.yaml:5: read rules: open /no/such: "},
 		"two documents":      {header + "---\nkind: x\n", "f.yaml:"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Parse("f.yaml", []byte(tc.in), catalog(t))
+			_, _, err := Parse("f.yaml", []byte(tc.in))
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error = %v\nwant %s", err, tc.want)
 			}
 		})
+	}
+}
+
+const rule = `# METADATA
+# title: A title
+# description: Why it matters.
+# custom:
+#   level: baseline
+#   subject: relation
+#   remedy: What to do.
+package stsguard.rules["own"]
+
+findings contains {"object": input.statefulSet.ref, "msg": "m"} if input.governing.found == false
+`
+
+// TestPolicies shows that policies start from the file, and that ids in the
+// file may be those of their rules.
+func TestPolicies(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("stsguard.yaml", header+"policies: [rules]\nrules: {own: {mode: warn}}\n")
+	write("rules/own/rule.rego", rule)
+	path := filepath.Join(dir, "stsguard.yaml")
+	before, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, rules, err := before.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Rules["own"].Mode != Warn || rules.Catalog.Rule("own") == nil || rules.Catalog.Rule("service-not-found") == nil {
+		t.Errorf("configuration %+v, rules %v", c, rules.Catalog.IDs())
+	}
+	same, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("rules/own/rule.rego", rule+"\n")
+	other, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !same.Equal(before) || other.Equal(before) {
+		t.Errorf("the same equal: %v; another rule equal: %v", same.Equal(before), other.Equal(before))
 	}
 }

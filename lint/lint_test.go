@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -65,5 +66,41 @@ findings contains {"object": input.statefulSet.ref, "path": "", "msg": "never"} 
 	})
 	if len(r.Findings) != 0 || len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Message, "judge StatefulSet/default/web") || r.Summary.Errors != 1 {
 		t.Errorf("findings %v, errors %v", r.Findings, r.Errors)
+	}
+}
+
+// A rule that doesn't end is tried a few times, and not for every StatefulSet.
+func TestRuleThatDoesNotEnd(t *testing.T) {
+	rules, err := policies.Load(fstest.MapFS{"rules/endless/rule.rego": {Data: []byte(`# METADATA
+# title: It counts
+# description: And counts.
+# custom:
+#   level: baseline
+#   subject: relation
+#   remedy: Mend the rule.
+package stsguard.rules["endless"]
+
+findings contains {"object": input.statefulSet.ref, "path": "", "msg": "never"} if {
+	some a in numbers.range(1, 10000)
+	some b in numbers.range(1, 10000)
+	some c in numbers.range(1, 10000)
+	a * b * c == -1
+}
+`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules.Deadline = 20 * time.Millisecond
+	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for i := range 9 {
+		write(t, filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), statefulSet(fmt.Sprintf("web-%d", i)))
+	}
+	r := lint.Run(t.Context(), lint.Options{Paths: []string{dir}, Judge: judge, FailOn: policies.Baseline, Show: policies.Baseline})
+	if len(r.Errors) != 4 || r.Errors[0].Message != "3 evaluations had to be stopped, so the rest was not judged" {
+		t.Errorf("errors %v", r.Errors)
 	}
 }

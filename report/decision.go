@@ -14,7 +14,7 @@ func NewFinding(d *verdict.Decision, namespace string) Finding {
 		Rule:      d.Rule.ID,
 		Level:     string(d.Rule.Level),
 		Message:   d.Message,
-		URL:       RuleURL(d.Rule.ID),
+		URL:       ruleURL(d.Rule),
 		Object:    NewObject(d.Object),
 		Fix:       newFix(d.Fix, namespace),
 		Status:    Open,
@@ -53,11 +53,23 @@ func NewRules(catalog policies.Catalog, judged *verdict.Report) []Rule {
 	out := make([]Rule, len(catalog))
 	for i, r := range catalog {
 		out[i] = Rule{
-			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: RuleURL(r.ID),
+			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: ruleURL(r),
 			Judged: r.Subject == policies.Relation && judged.Modes[r.ID] != config.Off,
 		}
 	}
 	return out
+}
+
+// ruleURL is where to read about the rule; what users wrote is nowhere but where
+// they say.
+func ruleURL(r *policies.Rule) string {
+	switch {
+	case r.File == "":
+		return RuleURL(r.ID)
+	case len(r.Related) > 0:
+		return r.Related[0]
+	}
+	return ""
 }
 
 func severity(d *verdict.Decision) Severity {

@@ -6,6 +6,7 @@ package verdict
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,13 +92,7 @@ func (j *Judge) Catalog() policies.Catalog { return j.engine.Catalog }
 // Notes are what the user should know of the configuration itself: the
 // exceptions that count no more.
 func (j *Judge) Notes() []string {
-	var out []string
-	for _, e := range j.config.Exceptions {
-		if e.Expired(j.clock()) {
-			out = append(out, fmt.Sprintf("the exception from %s for %q expired on %s and counts no more", e.Rule, e.Name, e.Expires.Format(time.DateOnly)))
-		}
-	}
-	return out
+	return j.config.Notes(j.clock())
 }
 
 // levels are what a namespace asks for.
@@ -460,13 +455,30 @@ func (j *Judge) Modes(asked Levels) map[string]config.Mode {
 	return modes
 }
 
+// patience is how many evaluations of one report may be stopped for want of an
+// end before the rest isn't tried.
+const patience = 3
+
+var errGaveUp = fmt.Errorf("%d evaluations had to be stopped, so the rest was not judged", patience)
+
 // Report judges everything in the world.
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *Report {
 	out := &Report{Modes: j.Modes(asked)}
 	extent := j.extent(asked)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	overdue := 0
 	keep := func(l levels, ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
+		if errors.Is(err, policies.ErrOverdue) {
+			if overdue++; overdue == patience {
+				giveUp(errGaveUp)
+				out.Errors = append(out.Errors, errGaveUp)
+			}
+		}
 		if err != nil {
-			out.Errors = append(out.Errors, err)
+			if !errors.Is(err, errGaveUp) {
+				out.Errors = append(out.Errors, err)
+			}
 			return
 		}
 		for _, text := range j.unknownIgnores(m) {

@@ -25,7 +25,6 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/stsguard/stsguard/inventory/cluster"
-	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/webhook"
 )
 
@@ -80,11 +79,7 @@ func logger(o options, stderr io.Writer) logr.Logger {
 
 // serve puts all parts together and runs them.
 func serve(ctx context.Context, o options, log logr.Logger) error {
-	rules, err := policies.Builtin()
-	if err != nil {
-		return err
-	}
-	settings := &settings{path: o.config, rules: rules, own: o.namespace}
+	settings := &settings{path: o.config, own: o.namespace}
 	judge, err := settings.load(ctx)
 	if err != nil {
 		return usageError{err}

@@ -13,7 +13,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/stsguard/stsguard/inventory"
-	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/webhook"
 )
 
@@ -66,7 +65,7 @@ func TestRun(t *testing.T) {
 		"unknown flag":               {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
 		"no certificates":            {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
 		"certificates that are none": {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
-		"no configuration":           {[]string{certs, "--config=/no/such"}, exitUsage, "--config: open /no/such"},
+		"no configuration":           {[]string{certs, "--config=/no/such"}, exitUsage, "--config: read configuration: open /no/such"},
 		"wrong configuration":        {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
 		"not in a pod":               {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
 		"no kubeconfig":              {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
@@ -91,19 +90,36 @@ type full struct{ *inventory.Store }
 
 func (full) Synced() bool { return true }
 
+// rule is one of a user's, up to its condition.
+const rule = `# METADATA
+# title: A title
+# description: Why it matters.
+# custom:
+#   level: baseline
+#   subject: relation
+#   remedy: What to do.
+package stsguard.rules["own"]
+
+findings contains {"object": input.statefulSet.ref, "msg": "m"} if `
+
 func TestReload(t *testing.T) {
-	rules, err := policies.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), "stsguard.yaml")
 	write := func(content string) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	writeRule := func(condition string) {
+		dir := filepath.Join(filepath.Dir(path), "own")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "rule.rego"), []byte(rule+condition+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write(header)
-	s := &settings{path: path, rules: rules}
+	s := &settings{path: path}
 	judge, err := s.load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +158,11 @@ func TestReload(t *testing.T) {
 		{func() {}, 1, 2},
 		{func() { write(header + "dryRun: {mode: audit}\n") }, 1, 2},
 		{func() { write(header) }, 2, 2},
+		{func() { write(header + "policies: [.]\n") }, 2, 3},
+		{func() { writeRule("input.governing.found") }, 3, 3},
+		{func() {}, 3, 3},
+		{func() { writeRule("input.governing.find") }, 3, 4},
+		{func() { writeRule("input.governing.headless") }, 4, 4},
 	}
 	for i, step := range steps {
 		step.change()

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,42 +14,45 @@ import (
 	"github.com/stsguard/stsguard/webhook"
 )
 
-// reloadEvery is how often the configuration is looked at. Its content is
+// reloadEvery is how often the configuration is looked at. What it holds is
 // compared: a ConfigMap's file is a link whose target is exchanged.
 const reloadEvery = time.Second
 
 // settings is the configuration file and what is made of it.
 type settings struct {
 	// path is empty if there is no file.
-	path  string
-	rules *policies.Rules
-	own   string
+	path string
+	own  string
 
 	hook    *webhook.Webhook
 	reloads *prometheus.CounterVec
-	content []byte
+	// file is what was read last, good or bad.
+	file    *config.File
 	failure string
 }
 
 // load reads the file for the first time.
 func (s *settings) load(ctx context.Context) (*verdict.Judge, error) {
 	if s.path == "" {
-		return verdict.New(ctx, s.rules, config.Default(), s.own, time.Now)
+		rules, err := policies.Builtin()
+		if err != nil {
+			return nil, err
+		}
+		return verdict.New(ctx, rules, config.Default(), s.own, time.Now)
 	}
-	content, err := os.ReadFile(s.path)
-	if err != nil {
+	var err error
+	if s.file, err = config.Read(s.path); err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	s.content = content
-	return s.judge(ctx, content)
+	return s.judge(ctx)
 }
 
-func (s *settings) judge(ctx context.Context, content []byte) (*verdict.Judge, error) {
-	c, err := config.Parse(s.path, content, s.rules.Catalog)
+func (s *settings) judge(ctx context.Context) (*verdict.Judge, error) {
+	c, rules, err := s.file.Parse()
 	if err != nil {
 		return nil, err
 	}
-	return verdict.New(ctx, s.rules, c, s.own, time.Now)
+	return verdict.New(ctx, rules, c, s.own, time.Now)
 }
 
 // reloadInto says who gets the judge of a changed file.
@@ -91,22 +92,23 @@ func (s *settings) Start(ctx context.Context) error {
 // reads its own file.
 func (s *settings) NeedLeaderElection() bool { return false }
 
-// reload does nothing while the file stays as it is, good or bad.
+// reload does nothing while the file and the rules in its policies stay as they
+// are, good or bad.
 func (s *settings) reload(ctx context.Context) {
 	log := logr.FromContextOrDiscard(ctx).WithName("configuration")
-	content, err := os.ReadFile(s.path)
+	file, err := config.Read(s.path)
 	if err != nil {
 		if s.failure != err.Error() {
 			s.failed(log, err)
 		}
 		return
 	}
-	if bytes.Equal(content, s.content) {
+	if file.Equal(s.file) {
 		s.failure = ""
 		return
 	}
-	s.content = content
-	judge, err := s.judge(ctx, content)
+	s.file = file
+	judge, err := s.judge(ctx)
 	if err != nil {
 		s.failed(log, err)
 		return

@@ -53,7 +53,7 @@ Exit codes:
 	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the namespace or the configuration enforces)")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "check namespace `NS` (default: the context's)")
 	cmd.Flags().BoolVarP(&f.all, "all-namespaces", "A", false, "check all namespaces")
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default: the nearest "+config.FileName+" from here upwards)")
+	configFlag(cmd, &f.config)
 	cmd.Flags().StringVar(&f.exceptions, "write-exceptions", "", "write what fails to `FILE` as exceptions, to be given reasons")
 	f.cluster.register(cmd)
 	f.cluster.registerConfig(cmd)
@@ -62,15 +62,11 @@ Exit codes:
 }
 
 func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
-	rules, err := policies.Builtin()
-	if err != nil {
-		return exit{exitIncomplete, err}
-	}
 	at, err := f.cluster.connect()
 	if err != nil {
 		return err
 	}
-	conf, err := f.cluster.configured(ctx, at, f.config, rules.Catalog)
+	conf, rules, err := f.cluster.configured(ctx, at, f.config)
 	if err != nil {
 		return err
 	}

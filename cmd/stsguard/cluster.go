@@ -73,30 +73,30 @@ func (f *clusterFlags) connect() (*target, error) {
 }
 
 // configured is the webhook's configuration where that is wanted, else that of
-// the file.
-func (f *clusterFlags) configured(ctx context.Context, t *target, file string, catalog policies.Catalog) (*config.Configuration, error) {
+// the file, with the rules that it asks for.
+func (f *clusterFlags) configured(ctx context.Context, t *target, file string) (*config.Configuration, *policies.Rules, error) {
 	if f.config == "" {
-		conf, err := configuration(file, catalog)
+		conf, rules, err := configuration(file)
 		if err != nil {
-			return nil, exit{exitUsage, err}
+			return nil, nil, exit{exitUsage, err}
 		}
-		return conf, nil
+		return conf, rules, nil
 	}
 	namespace, name, ok := strings.Cut(f.config, "/")
 	if !ok || namespace == "" || name == "" {
-		return nil, fmt.Errorf("invalid argument %q for \"--config-from-cluster\" flag: must be NAMESPACE/NAME", f.config)
+		return nil, nil, fmt.Errorf("invalid argument %q for \"--config-from-cluster\" flag: must be NAMESPACE/NAME", f.config)
 	}
 	data, err := t.ConfigMap(ctx, namespace, name)
 	if err != nil {
-		return nil, exit{exitUsage, err}
+		return nil, nil, exit{exitUsage, err}
 	}
 	text, ok := data[installedKey]
 	if !ok {
-		return nil, exit{exitUsage, fmt.Errorf("ConfigMap %s has no key %s", f.config, installedKey)}
+		return nil, nil, exit{exitUsage, fmt.Errorf("ConfigMap %s has no key %s", f.config, installedKey)}
 	}
-	conf, err := config.Parse("ConfigMap "+f.config, []byte(text), catalog)
+	conf, rules, err := config.Parse("ConfigMap "+f.config, []byte(text))
 	if err != nil {
-		return nil, exit{exitUsage, err}
+		return nil, nil, exit{exitUsage, err}
 	}
-	return conf, nil
+	return conf, rules, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -84,7 +83,7 @@ Exit codes:
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none (with --cluster: default the context's)")
 	cmd.Flags().BoolVar(&f.live, "cluster", false, "lay the manifests over a cluster and tell what an apply would do; nothing is changed")
 	f.cluster.register(cmd)
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE` (default: the nearest "+config.FileName+" from here upwards)")
+	configFlag(cmd, &f.config)
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
 	f.cluster.registerConfig(cmd)
 	return cmd
@@ -113,10 +112,6 @@ func (f *lintFlags) check() error {
 }
 
 func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) error {
-	rules, err := policies.Builtin()
-	if err != nil {
-		return exit{exitIncomplete, err}
-	}
 	o := lint.Options{
 		Paths:   paths,
 		Reading: manifest.Options{Namespace: f.namespace, Exclude: f.exclude, Stdin: c.Stdin},
@@ -124,6 +119,7 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 		Show:    policies.Level(f.level.value),
 	}
 	var at *target
+	var err error
 	if f.live {
 		if at, err = f.cluster.connect(); err != nil {
 			return err
@@ -131,7 +127,7 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 		o.Cluster, o.Context = at, at.name
 		o.Reading.Namespace = cmp.Or(o.Reading.Namespace, at.namespace)
 	}
-	conf, err := f.cluster.configured(ctx, at, f.config, rules.Catalog)
+	conf, rules, err := f.cluster.configured(ctx, at, f.config)
 	if err != nil {
 		return err
 	}
@@ -158,27 +154,4 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: what was read is empty"})
 	}
 	return c.tell(r, &f.output)
-}
-
-// configuration loads the file that is named, else the nearest one, else the
-// default.
-func configuration(file string, catalog policies.Catalog) (*config.Configuration, error) {
-	if file != "" {
-		return config.Load(file, catalog)
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", config.FileName, err)
-	}
-	file, err = config.Find(dir)
-	switch {
-	case err != nil:
-		return nil, err
-	case file == "":
-		return config.Default(), nil
-	}
-	if rel, err := filepath.Rel(dir, file); err == nil {
-		file = rel
-	}
-	return config.Load(file, catalog)
 }

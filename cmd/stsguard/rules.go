@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,27 +11,33 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/report"
 )
 
 func (c *Command) rules() *cobra.Command {
-	return &cobra.Command{
+	var file string
+	cmd := &cobra.Command{
 		Use:   "rules [ID]",
 		Short: "List the rules, or explain one",
 		Long:  "List the rules with their levels, or explain the one of that ID.",
 		Args:  cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			rules, err := policies.Builtin()
+			_, rules, err := configuration(file)
 			if err != nil || len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return rules.Catalog.IDs(), cobra.ShellCompDirectiveNoFileComp
+			var out []string
+			for _, r := range rules.Catalog {
+				out = append(out, cobra.CompletionWithDesc(r.ID, r.Title))
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			rules, err := policies.Builtin()
+			_, rules, err := configuration(file)
 			if err != nil {
-				return exit{exitIncomplete, err}
+				return exit{exitUsage, err}
 			}
 			var page []byte
 			if len(args) == 0 {
@@ -38,7 +45,7 @@ func (c *Command) rules() *cobra.Command {
 			} else {
 				rule := rules.Catalog.Rule(args[0])
 				if rule == nil {
-					return exit{exitUsage, fmt.Errorf("there is no rule %q; the rules are %s", args[0], strings.Join(rules.Catalog.IDs(), ", "))}
+					return exit{exitUsage, errors.New(config.UnknownRule(args[0], rules.Catalog))}
 				}
 				page = rulePage(rule)
 			}
@@ -48,6 +55,8 @@ func (c *Command) rules() *cobra.Command {
 			return nil
 		},
 	}
+	configFlag(cmd, &file)
+	return cmd
 }
 
 // catalogPage lists the rules by level, the most severe first.
@@ -58,7 +67,7 @@ func catalogPage(catalog policies.Catalog) []byte {
 	for _, level := range policies.Levels {
 		for _, r := range catalog {
 			if r.Level == level {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", r.ID, r.Level, r.Title)
+				fmt.Fprintf(w, "%s\t%s\t%s\n", r.ID, r.Level, report.Printable(r.Title))
 			}
 		}
 	}
@@ -74,7 +83,7 @@ var subjects = map[policies.Subject]string{
 
 func rulePage(r *policies.Rule) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n\n%s.\n\n", r.ID, r.Title)
+	fmt.Fprintf(&b, "%s\n\n%s.\n\n", r.ID, report.Printable(r.Title))
 	fmt.Fprintf(&b, "Level:   %s\nSubject: %s\n\n", r.Level, subjects[r.Subject])
 	b.WriteString(report.Fold("", "Why: "+r.Description))
 	b.WriteString(report.Fold("", "Fix: "+r.Remedy))
@@ -82,13 +91,17 @@ func rulePage(r *policies.Rule) []byte {
 		b.WriteString("\nParameters:\n")
 		for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
 			p := r.Parameters[name]
-			fmt.Fprintf(&b, "  %s (default: %s)\n", name, defaultValue(p.Default))
+			fmt.Fprintf(&b, "  %s (default: %s)\n", report.Printable(name), defaultValue(p.Default))
 			b.WriteString(report.Fold("    ", p.Description))
 		}
 	}
+	source := report.RuleURL(r.ID)
+	if r.File != "" {
+		source = r.File
+	}
 	b.WriteString("\nRead more:\n")
-	for _, link := range append(slices.Clone(r.Related), report.RuleURL(r.ID)) {
-		fmt.Fprintf(&b, "  %s\n", link)
+	for _, link := range append(slices.Clone(r.Related), source) {
+		fmt.Fprintf(&b, "  %s\n", report.Printable(link))
 	}
 	return b.Bytes()
 }
