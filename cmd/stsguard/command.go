@@ -95,7 +95,7 @@ resolve.`,
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	root.AddCommand(c.lint(), c.audit(), c.rules(), c.version())
+	root.AddCommand(c.lint(), c.audit(), c.rules(), c.config(), c.version())
 	return root
 }
 
@@ -106,6 +106,14 @@ func (c *Command) note(format string, args ...any) {
 			fmt.Fprintf(c.Stderr, "stsguard: %s\n", report.Printable(line))
 		}
 	}
+}
+
+// say writes what the user asked for.
+func (c *Command) say(format string, args ...any) error {
+	if _, err := fmt.Fprintf(c.Stdout, format+"\n", args...); err != nil {
+		return exit{exitIncomplete, fmt.Errorf("write the output: %w", err)}
+	}
+	return nil
 }
 
 // color says whether the output is for eyes.

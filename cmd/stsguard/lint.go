@@ -83,6 +83,7 @@ Exit codes:
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none (with --cluster: default the context's)")
 	cmd.Flags().BoolVar(&f.live, "cluster", false, "lay the manifests over a cluster and tell what an apply would do; nothing is changed")
 	f.cluster.register(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions) // which was added just now
 	configFlag(cmd, &f.config)
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
 	f.cluster.registerConfig(cmd)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/stsguard/stsguard/test/script"
@@ -148,17 +149,24 @@ func TestEverythingIsInAScript(t *testing.T) {
 		}
 		all.Write(data)
 	}
-	c := Command{Stdout: io.Discard, Stderr: io.Discard}
-	for _, sub := range c.root().Commands() {
-		if !strings.Contains(all.String(), " stsguard "+sub.Name()) {
-			t.Errorf("no script runs %s", sub.Name())
-		}
-		sub.Flags().VisitAll(func(f *pflag.Flag) {
-			if !strings.Contains(all.String(), "--"+f.Name) {
-				t.Errorf("no script uses --%s of %s", f.Name, sub.Name())
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			if !strings.Contains(all.String(), " "+sub.CommandPath()) {
+				t.Errorf("no script runs %s", sub.CommandPath())
 			}
-		})
+			sub.Flags().VisitAll(func(f *pflag.Flag) {
+				if !strings.Contains(all.String(), "--"+f.Name) {
+					t.Errorf("no script uses --%s of %s", f.Name, sub.CommandPath())
+				}
+			})
+			check(sub)
+		}
 	}
+	c := Command{Stdout: io.Discard, Stderr: io.Discard}
+	root := c.root()
+	root.InitDefaultCompletionCmd()
+	check(root)
 }
 
 // TestReadme runs the command that the README shows, where it shows it.
