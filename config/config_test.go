@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +124,37 @@ func TestPolicies(t *testing.T) {
 	if !same.Equal(before) || other.Equal(before) {
 		t.Errorf("the same equal: %v; another rule equal: %v", same.Equal(before), other.Equal(before))
 	}
+}
+
+// FuzzSuppressions shows that no file makes the reading panic, and that what is
+// written is read again as it was.
+func FuzzSuppressions(f *testing.F) {
+	rules, err := policies.Builtin()
+	if err != nil {
+		f.Fatal(err)
+	}
+	const head = "apiVersion: stsguard.dev/v1alpha1\nkind: Suppressions\n"
+	for _, seed := range []string{
+		"", "- a", "{", head, head + "findings:\n", head + "findings: [{rule: port-unnamed, object: a, file: b, count: 3}, {rule: port-unnamed, object: a, file: b}]\n",
+		head + "findings: [null]\n", head + "findings: &a [*a]\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		s, err := ParseSuppressions("k.yaml", []byte(in), rules.Catalog)
+		if err != nil {
+			return
+		}
+		text, err := s.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseSuppressions("k.yaml", text, rules.Catalog)
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		if !slices.Equal(s.Findings, again.Findings) {
+			t.Errorf("%v became %v", s.Findings, again.Findings)
+		}
+	})
 }

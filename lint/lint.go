@@ -24,6 +24,8 @@ type Options struct {
 	// findings are in the report besides those; empty is the configuration's,
 	// and in a cluster the namespace's.
 	FailOn, Show policies.Level
+	// Suppressions are what is known already; nil is nothing.
+	Suppressions *Suppressions
 	// Cluster, if it isn't nil, is what the manifests would be applied to, and
 	// Context what to call it.
 	Cluster Cluster
@@ -53,7 +55,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 	if o.Cluster == nil {
 		judged = o.Judge.Report(ctx, set.Store, asked)
 	} else if p, err := play(ctx, o.Judge, o.Cluster, set, asked); err != nil {
-		judged = &verdict.Report{Errors: []error{err}}
+		judged = &verdict.Report{Errors: []error{err}, Modes: o.Judge.Modes(asked)}
 	} else {
 		at, judged, told = p, &p.Report, &report.Preflight{Context: o.Context, Steps: p.steps, End: p.end}
 	}
@@ -63,6 +65,9 @@ func Run(ctx context.Context, o Options) *report.Report {
 	findings := make([]report.Finding, 0, len(judged.Decisions))
 	for i := range judged.Decisions {
 		findings = append(findings, finding(at, &judged.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
+	}
+	if o.Suppressions != nil {
+		o.Suppressions.apply(findings, &o, judged.Modes, len(errs) == 0)
 	}
 	r := report.New(findings, errs, report.Seen{
 		Files: set.Files, Documents: set.Documents,

@@ -28,12 +28,14 @@ var lintFormats = []string{"text", "json", "sarif", "junit", "github"}
 
 // lintFlags are the flags of lint.
 type lintFlags struct {
-	output            output
-	level, failOn     choice
-	namespace, config string
-	exclude           []string
-	live              bool
-	cluster           clusterFlags
+	output             output
+	level, failOn      choice
+	namespace, config  string
+	exclude            []string
+	live               bool
+	cluster            clusterFlags
+	suppressions       string
+	updateSuppressions bool
 }
 
 func (c *Command) lint() *cobra.Command {
@@ -87,6 +89,9 @@ Exit codes:
 	configFlag(cmd, &f.config)
 	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
 	f.cluster.registerConfig(cmd)
+	cmd.Flags().StringVar(&f.suppressions, "suppressions", "", "`FILE` of known findings, which don't fail the run; those that are gone are named")
+	cmd.Flags().BoolVar(&f.updateSuppressions, "update-suppressions", false, "write that file anew: what is found is known, what is gone is dropped")
+	fileFlag(cmd, "suppressions")
 	return cmd
 }
 
@@ -108,6 +113,9 @@ func (f *lintFlags) check() error {
 		if _, err := path.Match(filepath.ToSlash(pattern), ""); err != nil {
 			return fmt.Errorf("invalid argument %q for \"--exclude\" flag: %w, such as an unclosed bracket", pattern, err)
 		}
+	}
+	if f.updateSuppressions && f.suppressions == "" {
+		return errors.New("--update-suppressions needs --suppressions FILE, which it writes")
 	}
 	return nil
 }
@@ -136,6 +144,11 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	if err != nil {
 		return exit{exitIncomplete, err}
 	}
+	if f.suppressions != "" {
+		if o.Suppressions, err = lint.LoadSuppressions(f.suppressions, f.updateSuppressions, rules.Catalog); err != nil {
+			return exit{exitUsage, err}
+		}
+	}
 	var read atomic.Int64
 	o.Reading.Progress = &read
 	stop := c.progress(&f.output, func() string { return fmt.Sprintf("stsguard: working... files read: %d", read.Load()) })
@@ -154,5 +167,11 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	case r.Summary.Documents == 0:
 		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: what was read is empty"})
 	}
-	return c.tell(r, &f.output)
+	err = c.tell(r, &f.output)
+	if o.Suppressions != nil {
+		if err := c.tellKnown(o.Suppressions, f, len(r.Errors) == 0); err != nil {
+			return exit{exitIncomplete, err}
+		}
+	}
+	return err
 }

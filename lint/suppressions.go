@@ -1,0 +1,219 @@
+package lint
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
+)
+
+// Suppressions hold a run's findings against those that are known: what is
+// known fails nothing. They are for one run.
+type Suppressions struct {
+	// Gone are known findings that the run looked for and didn't find.
+	Gone []config.Suppression
+	// Added and Total count findings, of the run's and of those that are known
+	// after it.
+	Added, Total int
+
+	file    string
+	learn   bool
+	before  []byte
+	// known is what the file holds, after what it is to hold.
+	known, after map[config.Known]int
+}
+
+// LoadSuppressions reads the file. With learn every finding of the run becomes
+// known, and there needn't be a file yet.
+func LoadSuppressions(file string, learn bool, catalog policies.Catalog) (*Suppressions, error) {
+	s := &Suppressions{file: file, learn: learn, known: map[config.Known]int{}}
+	data, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && learn:
+		return s, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read suppressions: %w; --update-suppressions writes the file", err)
+	case err != nil:
+		return nil, fmt.Errorf("read suppressions: %w", err)
+	}
+	parsed, err := config.ParseSuppressions(file, data, catalog)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range parsed.Findings {
+		s.known[f.Known] = max(1, f.Count)
+	}
+	s.before = data
+	return s, nil
+}
+
+// apply marks the findings that are known as skipped. Each known one counts once:
+// first for a finding in its own file, then, since objects move, for one in any.
+// Of a run that is not complete nothing is learnt, and nothing is gone: it may
+// stand where the run couldn't look.
+func (s *Suppressions) apply(findings []report.Finding, o *Options, modes map[string]config.Mode, complete bool) {
+	var open []*report.Finding
+	for i := range findings {
+		if findings[i].Status == report.Open {
+			open = append(open, &findings[i])
+		}
+	}
+	// Which of several equal ones is the new one must not be left to chance.
+	slices.SortStableFunc(open, func(a, b *report.Finding) int {
+		return cmp.Or(
+			cmp.Compare(a.Location.File, b.Location.File), cmp.Compare(a.Location.Line, b.Location.Line),
+			cmp.Compare(a.Location.Column, b.Location.Column), cmp.Compare(a.Message, b.Message),
+		)
+	})
+	left := maps.Clone(s.known)
+	s.after = map[config.Known]int{}
+	pass := func(f *report.Finding) {
+		f.Status, f.Reason = report.Skipped, "known: in "+filepath.ToSlash(s.file)
+		s.after[s.identity(f)]++
+	}
+	take := func(known func(*report.Finding) (config.Known, bool)) {
+		open = slices.DeleteFunc(open, func(f *report.Finding) bool {
+			k, ok := known(f)
+			if ok {
+				pass(f)
+				if left[k]--; left[k] == 0 {
+					delete(left, k)
+				}
+			}
+			return ok
+		})
+	}
+	take(func(f *report.Finding) (config.Known, bool) {
+		k := s.identity(f)
+		return k, left[k] > 0
+	})
+	take(func(f *report.Finding) (config.Known, bool) {
+		want := s.identity(f)
+		want.File = ""
+		for _, k := range slices.SortedFunc(maps.Keys(left), config.Known.Compare) {
+			moved := k
+			moved.File = ""
+			if moved == want && s.lookedFor(k, o, modes) {
+				return k, true
+			}
+		}
+		return config.Known{}, false
+	})
+	if s.learn && complete {
+		s.Added = len(open)
+		for _, f := range open {
+			pass(f)
+		}
+	}
+	for k, n := range left {
+		if complete && s.lookedFor(k, o, modes) {
+			s.Gone = append(s.Gone, config.Suppression{Known: k, Count: n})
+		} else {
+			s.after[k] += n
+		}
+	}
+	slices.SortFunc(s.Gone, func(a, b config.Suppression) int { return a.Compare(b.Known) })
+	for _, n := range s.after {
+		s.Total += n
+	}
+}
+
+// identity is what a finding is known by.
+func (s *Suppressions) identity(f *report.Finding) config.Known {
+	return config.Known{
+		Rule:        f.Rule,
+		Object:      f.Object.Kind + "/" + f.Object.Namespace + "/" + f.Object.Name,
+		StatefulSet: f.StatefulSet,
+		File:        s.fromHere(f.Location.File),
+	}
+}
+
+// fromHere makes a path that starts from the working directory start from the
+// directory of the suppressions, so that it doesn't matter where one lints.
+func (s *Suppressions) fromHere(file string) string {
+	if file == stdin {
+		return file
+	}
+	dir, err := filepath.Abs(filepath.Dir(s.file))
+	if err != nil {
+		return file
+	}
+	path, err := filepath.Abs(filepath.FromSlash(file))
+	if err != nil {
+		return file
+	}
+	if path, err = filepath.Rel(dir, path); err != nil {
+		return file
+	}
+	return filepath.ToSlash(path)
+}
+
+// stdin is what reports call standard input.
+const stdin = "stdin"
+
+// lookedFor says whether the run would have found what is known, if it were
+// there still: its level was asked for, and its file is among the paths.
+func (s *Suppressions) lookedFor(k config.Known, o *Options, modes map[string]config.Mode) bool {
+	if modes[k.Rule] == config.Off {
+		return false
+	}
+	if k.File == stdin {
+		return slices.Contains(o.Paths, "-")
+	}
+	if len(o.Paths) == 0 {
+		return s.below(".", k.File)
+	}
+	return slices.ContainsFunc(o.Paths, func(path string) bool { return path != "-" && s.below(path, k.File) })
+}
+
+func (s *Suppressions) below(path, file string) bool {
+	rel, err := filepath.Rel(filepath.FromSlash(s.fromHere(path)), filepath.FromSlash(file))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// Save writes the file anew, at once or not at all. It says whether that changes
+// anything.
+func (s *Suppressions) Save() (changed bool, err error) {
+	text, err := config.NewSuppressions(s.after).Format()
+	if err != nil || string(text) == string(s.before) {
+		return false, err
+	}
+	if err := replace(s.file, text); err != nil {
+		return false, fmt.Errorf("write suppressions: %w", err)
+	}
+	return true, nil
+}
+
+// replace exchanges a file's content. Whoever reads it meanwhile has the old one
+// or the new one whole.
+func replace(file string, content []byte) error {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
+	}
+	mode := fs.FileMode(0o644)
+	if info, err := os.Stat(file); err == nil {
+		mode = info.Mode().Perm()
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(file), ".stsguard-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(content)
+	err = errors.Join(err, temporary.Chmod(mode), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary.Name()))
+	}
+	return nil
+}
