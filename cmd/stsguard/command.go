@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -30,6 +31,8 @@ const (
 
 // Command is the program with all that it takes from its surroundings.
 type Command struct {
+	// Name is what the program was called by, os.Args[0].
+	Name           string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// Getenv looks an environment variable up.
@@ -58,6 +61,9 @@ func (c *Command) Main(ctx context.Context, args []string) (code int) {
 			code = exitIncomplete
 		}
 	}()
+	if c.name() == completionName {
+		args = append([]string{cobra.ShellCompRequestCmd}, args...)
+	}
 	root := c.root()
 	root.SetArgs(args)
 	at, err := root.ExecuteContextC(ctx)
@@ -74,6 +80,18 @@ func (c *Command) Main(ctx context.Context, args []string) (code int) {
 	c.note("%v", err)
 	fmt.Fprintf(c.Stderr, "Run %q for usage.\n", at.CommandPath()+" --help")
 	return exitUsage
+}
+
+// The names by which kubectl calls the program: as a plugin, and to complete what
+// is typed after that one.
+const (
+	pluginName     = "kubectl-stsguard"
+	completionName = "kubectl_complete-stsguard"
+)
+
+// name is what the program was called by, without directory and ending.
+func (c *Command) name() string {
+	return strings.TrimSuffix(filepath.Base(c.Name), ".exe")
 }
 
 func (c *Command) root() *cobra.Command {
@@ -96,6 +114,13 @@ resolve.`,
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
 	root.AddCommand(c.lint(), c.audit(), c.rules(), c.config(), c.version())
+	if c.name() == pluginName {
+		const called = "kubectl stsguard"
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: called}
+		for _, sub := range root.Commands() {
+			sub.Example = strings.ReplaceAll(sub.Example, "stsguard ", called+" ")
+		}
+	}
 	return root
 }
 

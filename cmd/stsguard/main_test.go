@@ -192,3 +192,21 @@ func TestReadme(t *testing.T) {
 		t.Errorf("got\n%s\nthe README shows\n%s", out.String(), want)
 	}
 }
+
+// TestNames shows what the program says when kubectl calls it.
+func TestNames(t *testing.T) {
+	for _, x := range []struct{ name, args, want string }{
+		{"stsguard", "lint --help", "\n  stsguard lint [PATH|-]... [flags]\n"},
+		{"/usr/bin/kubectl-stsguard", "lint --help", "\n  kubectl stsguard lint [PATH|-]... [flags]\n"},
+		{"kubectl-stsguard.exe", "lint --help", "\n  kubectl stsguard lint deploy/\n"},
+		{"kubectl-stsguard", "nope", "unknown command \"nope\" for \"kubectl stsguard\"\nRun \"kubectl stsguard --help\" for usage.\n"},
+		{"kubectl_complete-stsguard", "lint --level s", "strict\n"},
+	} {
+		var out strings.Builder
+		c := Command{Name: x.name, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: os.Getenv}
+		c.Main(t.Context(), strings.Fields(x.args))
+		if !strings.Contains(out.String(), x.want) {
+			t.Errorf("%s %s: %s", x.name, x.args, out.String())
+		}
+	}
+}

@@ -10,6 +10,9 @@ import (
 // assetsVariable names envtest's own variable for a directory with binaries.
 const assetsVariable = "KUBEBUILDER_ASSETS"
 
+// Kubectl finds kubectl, which needs no control plane for much of what it does.
+func Kubectl() (string, error) { return binary(kubectl) }
+
 // binary finds a component: where KUBEBUILDER_ASSETS says, else where
 // build.sh puts it.
 func binary(name string) (string, error) {

@@ -1,0 +1,48 @@
+package around
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stsguard/stsguard/test/controlplane"
+)
+
+// TestKubectl shows that kubectl finds the program by its other two names, as
+// a plugin and to complete what is typed after it.
+func TestKubectl(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no links to make")
+	}
+	kubectl, err := controlplane.Kubectl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := t.TempDir()
+	for _, name := range []string{"kubectl-stsguard", "kubectl_complete-stsguard"} {
+		if err := os.Symlink(filepath.Join(bin, "stsguard"), filepath.Join(links, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := tree(t, map[string]string{"web.yaml": statefulSet})
+	env := []string{"PATH=" + links + ":" + os.Getenv("PATH"), "HOME=" + dir, "KUBECONFIG="}
+	for _, x := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"plugin list", 0, filepath.Join(links, "kubectl-stsguard")},
+		{"stsguard lint web.yaml", 1, "web.yaml:5:16: error: "},
+		{"stsguard lint --help", 0, "\n  kubectl stsguard lint [PATH|-]... [flags]\n"},
+		{"stsguard lint --level nonsense", 2, "Run \"kubectl stsguard lint --help\" for usage."},
+		{"__complete stsguard l", 0, "lint\tCheck manifests\n"},
+		{"__complete stsguard lint --level s", 0, "strict\n"},
+	} {
+		out, code := runs(t, dir, env, kubectl, strings.Fields(x.args)...)
+		if code != x.code || !strings.Contains(out, x.want) {
+			t.Errorf("kubectl %s: exit code %d, want %d with %q:\n%s", x.args, code, x.code, x.want, out)
+		}
+	}
+}
