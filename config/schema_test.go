@@ -162,6 +162,28 @@ func TestSchemaKnowsTheScripts(t *testing.T) {
 	}
 }
 
+// TestReadme holds the configuration in the README against both.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, ok := strings.Cut(string(readme), "```yaml\n"+header)
+	if !ok {
+		t.Fatal("the README shows no configuration")
+	}
+	block, _, _ = strings.Cut(block, "```")
+	if _, _, err := Parse("README.md", []byte(header+block)); err != nil {
+		t.Error(err)
+	}
+	if reason := mismatch(t, header+block); reason != "" {
+		t.Error(reason)
+	}
+	if !strings.Contains(string(readme), "/main/config/"+schemaFile+"\n") {
+		t.Errorf("the README does not say where %s is", schemaFile)
+	}
+}
+
 // mismatch says why the schema refuses the YAML, "" if it doesn't.
 func mismatch(t *testing.T, in string) string {
 	t.Helper()
