@@ -10,6 +10,7 @@ import (
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/report/verdicts"
 	"github.com/stsguard/stsguard/verdict"
 )
 
@@ -56,14 +57,14 @@ func Run(ctx context.Context, o Options) *report.Report {
 		d := &judged.Decisions[i]
 		_, namespace, _ := d.Object.Split()
 		if snapshot.Whole(namespace) || verdict.StandsAlone(d.Rule) {
-			findings = append(findings, report.NewFinding(d, ""))
+			findings = append(findings, verdicts.Finding(d, ""))
 		}
 	}
 	count := snapshot.Store.Count()
 	r := newReport(findings, errs, report.Seen{StatefulSets: count.StatefulSets, Services: count.Services})
-	r.Rules = report.NewRules(o.Judge.Catalog(), judged)
+	r.Rules = verdicts.Rules(o.Judge.Catalog(), judged)
 	for _, ref := range judged.Judged {
-		r.Judged = append(r.Judged, report.Judged{ID: string(ref), Object: report.NewObject(ref)})
+		r.Judged = append(r.Judged, report.Judged{ID: string(ref), Object: verdicts.Object(ref)})
 	}
 	for _, n := range notes {
 		r.Notes = append(r.Notes, report.Note{Message: n.Message})

@@ -391,9 +391,9 @@ func (n *Names) anyPod(has func(*StatefulSet) bool) Prospect {
 		if has(n.StatefulSet) && p.CoreDNS != Never {
 			mayBe(p.CoreDNS)
 		}
-		if !p.CoreDNS.resolves() {
-			reasons = p.Reasons
-		}
+	}
+	if !slices.ContainsFunc(n.Pods, func(p PodRun) bool { return p.CoreDNS.resolves() }) {
+		reasons = n.Pods[0].Reasons
 	}
 	for _, other := range n.Selected {
 		selection := s.Selection(other, n.zone.RuntimeLabels)

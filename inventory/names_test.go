@@ -243,7 +243,9 @@ func TestNamesOfTheService(t *testing.T) {
 		"a revision of another StatefulSet's": {service: headless(selecting(labelRevisionHash, "db-5f")), others: []any{others("db")}, a: "unknown unknown selector-mismatch",
 			srv: "unknown unknown selector-mismatch 8080"},
 		"a revision": {service: headless(selecting(labelRevisionHash, "web-5f")), a: "unknown unknown runtime-labels", srv: "unknown unknown runtime-labels 8080"},
-		"one pod":    {service: headless(selecting(labelPodName, "web-0")), a: "once-ready once-ready", srv: "once-ready once-ready 8080"},
+		"one pod, no such container port": {service: headless(selecting(labelPodName, "web-0"), byName("wbe")), a: "once-ready once-ready",
+			srv: "never never port-not-found 0"},
+		"one pod": {service: headless(selecting(labelPodName, "web-0")), a: "once-ready once-ready", srv: "once-ready once-ready 8080"},
 	} {
 		set := webSet()
 		store := world(append([]any{set}, x.others...)...)

@@ -10,6 +10,7 @@ import (
 	"github.com/stsguard/stsguard/inventory/manifest"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/report/verdicts"
 	"github.com/stsguard/stsguard/verdict"
 )
 
@@ -74,7 +75,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
 	})
 	r.Preflight = told
-	r.Rules, r.Judged = report.NewRules(o.Judge.Catalog(), judged), statefulSets(at, judged)
+	r.Rules, r.Judged = verdicts.Rules(o.Judge.Catalog(), judged), statefulSets(at, judged)
 	for _, n := range judged.Notes {
 		r.Notes = append(r.Notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
@@ -88,7 +89,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 }
 
 func finding(at places, d *verdict.Decision, namespace string) report.Finding {
-	f := report.NewFinding(d, namespace)
+	f := verdicts.Finding(d, namespace)
 	f.Object = object(at, d.Object)
 	f.Location = report.Location(at.Locate(d.Object, d.Path))
 	f.Excerpt = excerpt(at, d.Object, f.Location)
@@ -109,7 +110,7 @@ func statefulSets(at places, judged *verdict.Report) []report.Judged {
 }
 
 func object(at places, ref inventory.Ref) report.Object {
-	o := report.NewObject(ref)
+	o := verdicts.Object(ref)
 	o.APIVersion = cmp.Or(at.APIVersion(ref), o.APIVersion)
 	return o
 }

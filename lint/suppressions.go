@@ -25,9 +25,9 @@ type Suppressions struct {
 	// after it.
 	Added, Total int
 
-	file    string
-	learn   bool
-	before  []byte
+	file   string
+	learn  bool
+	before []byte
 	// known is what the file holds, after what it is to hold.
 	known, after map[config.Known]int
 }

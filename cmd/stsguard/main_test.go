@@ -52,7 +52,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, out := range map[string]*os.File{"full disk": full, "closed pipe": pipe} {
-		for _, args := range []string{"lint -", "lint -o json -", "rules", "rules service-not-found", "version"} {
+		for _, args := range []string{"lint -", "lint -o json -", "explain web -", "explain web -o json -", "rules", "rules service-not-found", "version"} {
 			t.Run(name+"/"+args, func(t *testing.T) {
 				var stderr strings.Builder
 				c := exec.Cmd{
@@ -169,27 +169,28 @@ func TestEverythingIsInAScript(t *testing.T) {
 	check(root)
 }
 
-// TestReadme runs the command that the README shows, where it shows it.
+// TestReadme runs the commands that the README shows, where it shows them.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const prompt = "```console\n$ stsguard "
-	_, block, ok := strings.Cut(string(readme), prompt)
-	if !ok {
-		t.Fatal("the README shows no run of stsguard")
+	blocks := strings.Split(string(readme), "```console\n$ stsguard ")[1:]
+	if len(blocks) < 2 {
+		t.Fatal("the README shows too few runs of stsguard")
 	}
-	block, _, _ = strings.Cut(block, "```")
-	line, want, _ := strings.Cut(block, "\n")
 	t.Chdir("../..")
-	var out strings.Builder
-	c := Command{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
-	if code := c.Main(t.Context(), strings.Fields(line)); code != exitFindings {
-		t.Errorf("exit code %d", code)
-	}
-	if out.String() != want {
-		t.Errorf("got\n%s\nthe README shows\n%s", out.String(), want)
+	for _, block := range blocks {
+		block, _, _ = strings.Cut(block, "```")
+		line, want, _ := strings.Cut(block, "\n")
+		var out strings.Builder
+		c := Command{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
+		if code := c.Main(t.Context(), strings.Fields(line)); code != exitFindings {
+			t.Errorf("%s: exit code %d", line, code)
+		}
+		if out.String() != want {
+			t.Errorf("got\n%s\nthe README shows\n%s", out.String(), want)
+		}
 	}
 }
 

@@ -35,11 +35,12 @@ func TestWhoKnowsWhom(t *testing.T) {
 		"policies":             {client, runtime, module + "verdict", module + "config"},
 		"config":               {client, runtime, module + "verdict"},
 		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
-		"report":               {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
+		"report":               {opa, client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
+		"explain":              {opa, client, runtime, module + "lint", module + "audit", module + "webhook", module + "policies", module + "inventory/cluster", module + "inventory/manifest"},
 		"lint":                 {client, runtime, module + "audit", module + "webhook", module + "inventory/cluster"},
 		"audit":                {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster", module + "inventory/manifest"},
-		"webhook":              {module + "audit", module + "lint", module + "report", module + "inventory/manifest"},
-		"cmd/stsguard-webhook": {helm, kustom, module + "lint", module + "report", module + "inventory/manifest"},
+		"webhook":              {module + "audit", module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
+		"cmd/stsguard-webhook": {helm, kustom, module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
 	} {
 		for _, dep := range deps(t, pkg) {
 			if i := slices.IndexFunc(banned, func(b string) bool { return strings.HasPrefix(dep+"/", b) || dep == b }); i >= 0 {

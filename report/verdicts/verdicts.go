@@ -1,23 +1,25 @@
-package report
+// Package verdicts writes verdicts down for a report.
+package verdicts
 
 import (
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
 	"github.com/stsguard/stsguard/verdict"
 )
 
-// NewFinding says what became of a finding. Where its objects stand is not known
+// Finding says what became of a finding. Where its objects stand is not known
 // here. The namespace is the one that manifests needn't name.
-func NewFinding(d *verdict.Decision, namespace string) Finding {
-	f := Finding{
+func Finding(d *verdict.Decision, namespace string) report.Finding {
+	f := report.Finding{
 		Rule:      d.Rule.ID,
 		Level:     string(d.Rule.Level),
 		Message:   d.Message,
 		URL:       ruleURL(d.Rule),
-		Object:    NewObject(d.Object),
-		Fix:       newFix(d.Fix, namespace),
-		Status:    Open,
+		Object:    Object(d.Object),
+		Fix:       fix(d.Fix, namespace),
+		Status:    report.Open,
 		Reason:    d.Reason,
 		Severity:  severity(d),
 		Why:       d.Rule.Description,
@@ -33,26 +35,26 @@ func NewFinding(d *verdict.Decision, namespace string) Finding {
 		}
 	}
 	if d.Skipped {
-		f.Status = Skipped
+		f.Status = report.Skipped
 	}
 	for _, ref := range d.Related {
-		f.Related = append(f.Related, Related{Object: NewObject(ref)})
+		f.Related = append(f.Related, report.Related{Object: Object(ref)})
 	}
 	return f
 }
 
-// NewObject names the object.
-func NewObject(ref inventory.Ref) Object {
+// Object names the object.
+func Object(ref inventory.Ref) report.Object {
 	kind, namespace, name := ref.Split()
-	return Object{APIVersion: kind.APIVersion(), Kind: string(kind), Namespace: namespace, Name: name}
+	return report.Object{APIVersion: kind.APIVersion(), Kind: string(kind), Namespace: namespace, Name: name}
 }
 
-// NewRules are the whole catalog, so that formats which describe rules say the
+// Rules are the whole catalog, so that formats which describe rules say the
 // same whatever was found.
-func NewRules(catalog policies.Catalog, judged *verdict.Report) []Rule {
-	out := make([]Rule, len(catalog))
+func Rules(catalog policies.Catalog, judged *verdict.Report) []report.Rule {
+	out := make([]report.Rule, len(catalog))
 	for i, r := range catalog {
-		out[i] = Rule{
+		out[i] = report.Rule{
 			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: ruleURL(r),
 			Judged: r.Subject == policies.Relation && judged.Modes[r.ID] != config.Off,
 		}
@@ -65,37 +67,37 @@ func NewRules(catalog policies.Catalog, judged *verdict.Report) []Rule {
 func ruleURL(r *policies.Rule) string {
 	switch {
 	case r.File == "":
-		return RuleURL(r.ID)
+		return report.RuleURL(r.ID)
 	case len(r.Related) > 0:
 		return r.Related[0]
 	}
 	return ""
 }
 
-func severity(d *verdict.Decision) Severity {
+func severity(d *verdict.Decision) report.Severity {
 	switch {
 	case d.Mode == config.Enforce:
-		return SeverityError
+		return report.SeverityError
 	case d.Rule.Level == policies.Advice:
-		return SeverityAdvice
+		return report.SeverityAdvice
 	case d.Mode == config.Warn:
-		return SeverityWarning
+		return report.SeverityWarning
 	}
-	return SeverityNote
+	return report.SeverityNote
 }
 
-// newFix takes over what the rule gives. An object that is missing in the
+// fix takes over what the rule gives. An object that is missing in the
 // default namespace is to be written like its neighbours, which name none.
-func newFix(in *policies.Fix, namespace string) *Fix {
+func fix(in *policies.Fix, namespace string) *report.Fix {
 	if in == nil {
 		return nil
 	}
-	out := &Fix{Title: in.Title, Safe: in.Safe, Create: in.Create}
+	out := &report.Fix{Title: in.Title, Safe: in.Safe, Create: in.Create}
 	if meta, ok := in.Create["metadata"].(map[string]any); ok && meta["namespace"] == namespace {
 		delete(meta, "namespace")
 	}
 	for _, op := range in.Patch {
-		out.Patch = append(out.Patch, PatchOp(op))
+		out.Patch = append(out.Patch, report.PatchOp(op))
 	}
 	if in.Create != nil {
 		out.Manifest = verdict.Manifest(in.Create)
