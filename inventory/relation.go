@@ -73,6 +73,46 @@ func Relate(r Reader, set *StatefulSet) *Relation {
 type Governance struct {
 	Service      *Service
 	StatefulSets []*StatefulSet
+	// Beside are the other headless Services that select the pods of these
+	// StatefulSets. They and Others are for [Govern], where whoever asks has
+	// the time to look.
+	Beside []*Service
+	// Others are what the Service selects besides.
+	Others []Selected
+}
+
+// Selected is something whose pods a Service selects.
+type Selected struct {
+	Ref  Ref
+	Kind Kind
+	Name string
+}
+
+// Govern resolves all that one Service is to others. What counts is what stands
+// where it does in [Relate].
+func Govern(r Reader, s *Service) *Governance {
+	g := &Governance{Service: s, StatefulSets: GovernedBy(r, s)}
+	for _, set := range g.StatefulSets {
+		for _, other := range r.ServicesSelecting(set) {
+			if other.Headless() && other.Name != s.Name && visible(&set.Meta, &other.Meta) && isNearest(r, &set.Meta, other) && !slices.Contains(g.Beside, other) {
+				g.Beside = append(g.Beside, other)
+			}
+		}
+	}
+	sortByName(g.Beside)
+	sees := func(from *Meta) bool { return visible(from, &s.Meta) && isNearest(r, from, s) }
+	for _, set := range r.StatefulSetsSelectedBy(s) {
+		if !set.Deleting && !slices.Contains(g.StatefulSets, set) && sees(&set.Meta) {
+			g.Others = append(g.Others, Selected{set.Ref(), KindStatefulSet, set.Name})
+		}
+	}
+	for _, w := range r.WorkloadsSelectedBy(s) {
+		if sees(&w.Meta) {
+			g.Others = append(g.Others, Selected{w.Ref(), w.Kind, w.Name})
+		}
+	}
+	slices.SortFunc(g.Others, func(a, b Selected) int { return cmp.Compare(a.Ref, b.Ref) })
+	return g
 }
 
 // Change is what one request does to one object, a Service or a StatefulSet:
@@ -145,6 +185,10 @@ func distance(a, b *Meta) int {
 }
 
 func visible(from, to *Meta) bool { return distance(from, to) < anywhere }
+
+// Visible says whether the Service stands in the StatefulSet's own file, its
+// directory or a parent of it. In a cluster all objects see each other.
+func Visible(from *StatefulSet, s *Service) bool { return visible(&from.Meta, &s.Meta) }
 
 // nearest keeps the Services at the least distance. Where a file holds several
 // of one name, the last is what an apply leaves, so it comes first.

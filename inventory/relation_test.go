@@ -140,3 +140,42 @@ func TestGovernedBy(t *testing.T) {
 		t.Errorf("far governs %v", got)
 	}
 }
+
+func TestGovern(t *testing.T) {
+	app, place := map[string]string{"app": "web"}, at("/a/b", "/a", 1)
+	var store Store
+	put := func(name string, ip string, at *Place) *Service {
+		s := &Service{Meta: Meta{Name: name, Place: at}, Type: "ClusterIP", ClusterIP: ip, Selector: app}
+		store.PutService(s)
+		return s
+	}
+	web := put("web", "", place)
+	put("headless", None, at("/a/c", "/a", 2))
+	put("client", "", at("/a/d", "/a", 3))
+	put("far", None, at("/z/c", "/z", 4))
+	for i, name := range []string{"governed", "other", "far"} {
+		s := &StatefulSet{Meta: Meta{Name: name, Place: at("/a/b", "/a", 5+i)}, ServiceName: "x", PodLabels: app}
+		switch name {
+		case "governed":
+			s.ServiceName = "web"
+		case "far":
+			s.Place = at("/z/b", "/z", 8)
+		}
+		store.PutStatefulSet(s)
+	}
+	store.PutWorkload(&Workload{Meta: Meta{Name: "proxy", Place: at("/a/e", "/a", 9)}, Kind: "Deployment", PodLabels: app})
+	g := Govern(&store, web)
+	if got := names(g.StatefulSets); !slices.Equal(got, []string{"governed"}) {
+		t.Errorf("governs %v", got)
+	}
+	if got := names(g.Beside); !slices.Equal(got, []string{"headless"}) {
+		t.Errorf("beside it %v", got)
+	}
+	var others []string
+	for _, o := range g.Others {
+		others = append(others, string(o.Kind)+"/"+o.Name)
+	}
+	if !slices.Equal(others, []string{"Deployment/proxy", "StatefulSet/other"}) {
+		t.Errorf("others %v", others)
+	}
+}

@@ -80,7 +80,7 @@ type Rule struct {
 	// that no webhook ever gets to see it.
 	Refused bool
 	// Alone says that the rule looks at its subject's own object and at
-	// nothing else that exists.
+	// nothing else that exists, other than to mend it.
 	Alone bool
 	// guards are the conditions that stand in all of the rule's findings.
 	guards []string
@@ -284,7 +284,7 @@ func checkHeads(id string, m *ast.Module) error {
 }
 
 // looksOnlyAtSubject says whether every reference to input goes into the
-// subject's own object.
+// subject's own object, those of a fix that decides nothing left aside.
 func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
 	own := map[Subject]string{Relation: "statefulSet", OneService: "service"}[subject]
 	alone := own != ""
@@ -309,8 +309,11 @@ func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
 		}
 		return false
 	}
+	aside := decidesNothing(m, "_fix")
 	for _, r := range m.Rules {
-		ast.WalkTerms(r, visit)
+		if !aside || r.Head.Name != "_fix" {
+			ast.WalkTerms(r, visit)
+		}
 	}
 	for _, i := range m.Imports {
 		visit(i.Path)
@@ -319,6 +322,20 @@ func looksOnlyAtSubject(m *ast.Module, subject Subject) bool {
 }
 
 var allRules = ast.MustParseRef("data.stsguard.rules")
+
+// decidesNothing says whether the helper always has a value, and no rule has it
+// for a condition.
+func decidesNothing(m *ast.Module, helper ast.Var) bool {
+	total, condition := false, false
+	for _, r := range m.Rules {
+		total = total || r.Default && r.Head.Name == helper
+		ast.WalkTerms(r.Body, func(t *ast.Term) bool {
+			condition = condition || t.Value.Compare(helper) == 0
+			return condition
+		})
+	}
+	return total && !condition
+}
 
 // guards are the comparisons of a field of the input with a constant that stand
 // in the bodies of all findings: where one doesn't hold, there are none.

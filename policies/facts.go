@@ -16,9 +16,9 @@ import (
 // that at initialization only.
 func init() {
 	ast.InternStringTerm(
-		"after", "annotations", "before", "candidates", "clusterIP", "clusterIPs", "controller", "elsewhere",
+		"after", "annotations", "before", "beside", "candidates", "clusterIP", "clusterIPs", "controller", "elsewhere",
 		"externalIPs", "externalName", "found", "governing", "headless", "kind", "labels", "mentionsPeers", "name",
-		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "podLabels", "podManagementPolicy",
+		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "others", "podLabels", "podManagementPolicy",
 		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "remaps", "replicas", "selected", "selector",
 		"selectsPods", "service", "serviceName", "services", "sessionAffinity", "siblings", "statefulSet",
 		"statefulSets", "targetPort", "type", "undecided", "unmatched", "workloads",
@@ -54,6 +54,14 @@ func governanceTerm(g *inventory.Governance) *ast.Term {
 	return object(
 		item("service", serviceTerm(g.Service, g.StatefulSets)),
 		item("statefulSets", referencesTerm(g.StatefulSets, g.Service)),
+		item("beside", list(g.Beside, func(s *inventory.Service) *ast.Term { return text(s.Name) })),
+		item("others", list(g.Others, func(o inventory.Selected) *ast.Term {
+			return object(
+				item("ref", text(string(o.Ref))),
+				item("kind", text(string(o.Kind))),
+				item("name", text(o.Name)),
+			)
+		})),
 	)
 }
 

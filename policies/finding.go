@@ -30,12 +30,16 @@ type Finding struct {
 
 // Fix is how a rule would mend what it found.
 type Fix struct {
+	// Title is empty where the rule's remedy says it all.
 	Title string `json:"title"`
-	// Safe says that it can be applied to a manifest unseen.
+	// Safe says that it can be applied to a manifest unseen: there is no other
+	// way to mend it, and nothing that clients see changes.
 	Safe bool `json:"safe"`
 	// Inject says that the mutating webhook may apply it to the object under
 	// admission.
 	Inject bool `json:"inject"`
+	// Object is the one that the patch is for, empty if that is the finding's.
+	Object inventory.Ref `json:"object"`
 	// Patch is a JSON patch (RFC 6902) of the object.
 	Patch []PatchOp `json:"patch"`
 	// Create is an object that is missing.
@@ -57,7 +61,7 @@ func (f *Finding) Headline() string {
 
 // Advice says what to do about it.
 func (f *Finding) Advice() string {
-	if f.Fix != nil {
+	if f.Fix != nil && f.Fix.Title != "" {
 		return f.Fix.Title
 	}
 	return f.Rule.Remedy

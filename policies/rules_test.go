@@ -221,7 +221,9 @@ func TestFactsAreTotal(t *testing.T) {
 		},
 		OneService: {
 			governanceTerm(&inventory.Governance{Service: &inventory.Service{}}),
-			governanceTerm(&inventory.Governance{Service: service, StatefulSets: sets}),
+			governanceTerm(&inventory.Governance{
+				Service: service, StatefulSets: sets, Beside: services, Others: []inventory.Selected{{Ref: "x", Kind: "Deployment", Name: "x"}},
+			}),
 		},
 		Change: {
 			changeTerm(&inventory.Change{ServiceBefore: service, StatefulSets: sets}),
@@ -431,5 +433,27 @@ findings contains {"object": "x", "msg": "m"} if {
 	findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{}}, Extent{})
 	if !errors.Is(err, ErrOverdue) || !strings.HasSuffix(err.Error(), ": look at own/x/rule.rego") {
 		t.Errorf("findings = %v, error = %v", findings, err)
+	}
+}
+
+// TestFixDecidesNothing shows when what a fix looks at counts for whether a rule
+// stands alone.
+func TestFixDecidesNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rules string
+		want  bool
+	}{
+		"always there":       {"findings contains {\"fix\": _fix} if input.statefulSet.name == \"\"\ndefault _fix := {}\n_fix := input.services", true},
+		"not always there":   {"findings contains {\"fix\": _fix} if input.statefulSet.name == \"\"\n_fix := input.services", false},
+		"a condition":        {"findings contains 1 if { input.statefulSet.name == \"\"; count(_fix) > 0 }\ndefault _fix := []\n_fix := input.services", false},
+		"beside a condition": {"findings contains {\"fix\": _fix} if count(input.services) > 0\ndefault _fix := {}\n_fix := input.services", false},
+	} {
+		m, err := ast.ParseModuleWithOpts(name, "package x\n"+tc.rules, ast.ParserOptions{RegoVersion: ast.RegoV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := looksOnlyAtSubject(m, Relation); got != tc.want {
+			t.Errorf("%s: alone is %v", name, got)
+		}
 	}
 }

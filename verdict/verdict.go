@@ -36,6 +36,9 @@ type Decision struct {
 	Also []inventory.Ref
 	// RepeatedBy is the rule that says the same, for which it is skipped.
 	RepeatedBy string
+	// Stands says that something is to be mended: nobody excused it, though
+	// another finding may say the same.
+	Stands bool
 	// governs says that a Service was judged that governs StatefulSets.
 	governs bool
 	// asked is the mode that configuration and namespace ask for, before
@@ -307,6 +310,7 @@ func (j *Judge) decide(in judgement, l levels) []Decision {
 		if ok {
 			d.Skipped, d.Annotated, d.Reason = true, annotated, reason
 		}
+		d.Stands = !d.Skipped
 		out = append(out, d)
 	}
 	if owner := in.controller(); owner != "" {
@@ -367,7 +371,7 @@ func settle(all []Decision) []Decision {
 			case d.own && d.asked.Compare(main.asked) > 0:
 				// Somebody wants to hear more of this one.
 			case main.Skipped:
-				d.Skipped, d.Reason, d.RepeatedBy = true, main.Reason, id
+				d.Skipped, d.Reason, d.RepeatedBy, d.Stands = true, main.Reason, id, false
 			case main.off():
 				d.Mode = config.Off
 			default:
@@ -511,7 +515,7 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 		}
 		for _, s := range sorted(r.Services(ns)) {
 			if !s.Deleting {
-				in, err := j.service(ctx, &inventory.Governance{Service: s, StatefulSets: inventory.GovernedBy(r, s)}, extent)
+				in, err := j.service(ctx, inventory.Govern(r, s), extent)
 				keep(l, s.Ref(), &s.Meta, in, err)
 			}
 		}

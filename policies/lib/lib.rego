@@ -61,3 +61,34 @@ _same(a, b) if {
 _port_name(p) := p.name if p.name != ""
 
 _port_name(p) := $"{lower(p.protocol)}-{p.port}" if p.name == ""
+
+# The name of the one headless Service among those that select the pods.
+sole_headless(services) := name if {
+	names := _headless(services)
+	count(names) == 1
+	some name in names
+}
+
+_headless(services) := {s.name | some s in services; s.headless; s.type == "ClusterIP"}
+
+# The fix that names it in the StatefulSet. Pods that look each other up below
+# the Service named now would have to be told, too.
+naming(set, services) := {
+	"title": concat(" ", array.concat([_name_it(sole_headless(services))], _tell_pods(set))),
+	"safe": set.mentionsPeers == false,
+	"inject": false,
+	"patch": [{"op": "add", "path": "/spec/serviceName", "value": sole_headless(services)}],
+}
+
+naming(_, services) := {
+	"title": $"Name one of the Services {concat(", ", names)} in spec.serviceName: they are headless and select these pods. The field can't be changed later.",
+	"safe": false,
+	"inject": false,
+} if {
+	names := [$"\"{name}\"" | some name in sort(_headless(services))]
+	count(names) > 1
+}
+
+_name_it(service) := $"Name Service \"{service}\" in spec.serviceName: it is headless and selects these pods. The field can't be changed later."
+
+_tell_pods(set) := [$"The pods look each other up below \"{set.serviceName}\": change that, too." | set.mentionsPeers]

@@ -86,10 +86,11 @@ func severity(d *verdict.Decision) report.Severity {
 	return report.SeverityNote
 }
 
-// fix takes over what the rule gives. An object that is missing in the
-// default namespace is to be written like its neighbours, which name none.
+// fix takes over what the rule gives. A patch of another object than the
+// finding's has no place in a report. An object that is missing in the default
+// namespace is to be written like its neighbours, which name none.
 func fix(in *policies.Fix, namespace string) *report.Fix {
-	if in == nil {
+	if in == nil || in.Object != "" {
 		return nil
 	}
 	out := &report.Fix{Title: in.Title, Safe: in.Safe, Create: in.Create}

@@ -46,24 +46,57 @@ _suffixes := [suffix |
 	endswith(input.service.name, suffix)
 ]
 
-_hints := [$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.service))]
+_hints := array.concat(
+	[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.service))],
+	[$"It also selects the pods of {other.kind} \"{other.name}\", whose clients would notice." |
+		_leads_elsewhere
+		some other in input.others
+	],
+)
 
 default _fix := {}
 
 _fix := {"fix": {
 	"title": "Set clusterIP: None.",
-	"safe": true,
+	"safe": _only_way,
 	"inject": _may_inject,
 	"patch": [{"op": "add", "path": "/spec/clusterIP", "value": "None"}],
 }} if {
 	input.service.undecided == true
-	count(input.service.clusterIPs) == 0
+	every address in input.service.clusterIPs {
+		address == "None"
+	}
 	count(lib.obstacles(input.service)) == 0
 	every set in input.statefulSets {
 		set.selected
 	}
 }
 
-default _may_inject := true
+default _only_way := false
 
-_may_inject := false if input.service.annotations["stsguard.dev/inject"] == "false"
+# Where a headless Service stands beside it, the StatefulSet can name that one,
+# and this one may be for clients. So it may where it leads to more than what it
+# governs.
+_only_way if {
+	count(input.beside) == 0
+	not _leads_elsewhere
+}
+
+_leads_elsewhere if {
+	count(input.statefulSets) > 0
+	count(input.others) > 0
+}
+
+_leads_elsewhere if {
+	some other in input.others
+	other.kind != "StatefulSet"
+}
+
+default _may_inject := false
+
+_may_inject if {
+	count(input.service.clusterIPs) == 0
+	not _opted_out
+}
+
+_opted_out if input.service.annotations["stsguard.dev/inject"] == "false"

@@ -5,7 +5,7 @@ import data.stsguard.rules["clusterip-none-missing"] as rule
 
 reference := {"ref": "set", "name": "web", "selected": true}
 
-judged(service, sets) := {"service": service, "statefulSets": sets}
+judged(service, sets) := {"service": service, "statefulSets": sets, "beside": [], "others": []}
 
 parameters := {"nameSuffixes": ["-headless"]}
 
@@ -92,4 +92,29 @@ test_no_fix_where_it_selects_other_pods if {
 test_no_ports if {
 	some f in rule.findings with input as judged(unset({"ports": []}), [reference]) with data.parameters["clusterip-none-missing"] as parameters
 	f.fix.inject == true
+}
+
+test_none_among_the_addresses if {
+	some f in rule.findings with input as judged(unset({"clusterIPs": ["None"]}), [reference]) with data.parameters["clusterip-none-missing"] as parameters
+	f.fix.safe == true
+	f.fix.inject == false
+}
+
+test_a_headless_one_beside_it if {
+	beside := object.union(judged(facts.unset, [reference]), {"beside": ["web-headless"]})
+	some f in rule.findings with input as beside with data.parameters["clusterip-none-missing"] as parameters
+	f.fix.safe == false
+	f.fix.inject == true
+}
+
+safe_beside(service, sets, kind) := f.fix.safe if {
+	facts_of := object.union(judged(service, sets), {"others": [{"ref": "other", "kind": kind, "name": "other"}]})
+	some f in rule.findings with input as facts_of with data.parameters["clusterip-none-missing"] as parameters
+}
+
+test_others_that_it_leads_to if {
+	safe_beside(facts.unset, [reference], "Deployment") == false
+	safe_beside(facts.unset, [reference], "StatefulSet") == false
+	safe_beside(unset({"name": "nginx-headless"}), [], "Deployment") == false
+	safe_beside(unset({"name": "nginx-headless"}), [], "StatefulSet") == true
 }

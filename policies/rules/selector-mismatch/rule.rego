@@ -20,11 +20,14 @@
 #       default: []
 package stsguard.rules["selector-mismatch"]
 
-findings contains {
-	"object": input.statefulSet.ref,
-	"path": "/spec/template/metadata/labels",
-	"msg": concat("\n", array.concat([_headline], [_reason(key) | some key in sort(_mismatched)])),
-} if {
+findings contains object.union(
+	{
+		"object": input.statefulSet.ref,
+		"path": "/spec/template/metadata/labels",
+		"msg": concat("\n", array.concat([_headline], [_reason(key) | some key in sort(_mismatched)])),
+	},
+	_fix,
+) if {
 	input.governing.selectsPods == false
 	count(_mismatched) > 0
 }
@@ -43,4 +46,29 @@ _reason(key) := $"It selects {key}={input.governing.selector[key]}, but the pods
 
 _reason(key) := $"It selects {key}={input.governing.selector[key]}, but the pods have no label {key}." if {
 	not input.statefulSet.podLabels[key]
+}
+
+default _fix := {}
+
+# There is one way only where the pods have each label with another value, which
+# the StatefulSet's own selector holds fast, and where nobody else is concerned.
+_fix := {"fix": {
+	"object": input.governing.ref,
+	"safe": true,
+	"inject": false,
+	"patch": [{"op": "replace", "path": path, "value": input.statefulSet.podLabels[key]} |
+		some key in sort(_mismatched)
+		path := concat("/", ["/spec/selector", replace(replace(key, "~", "~0"), "/", "~1")])
+	],
+}} if {
+	every key in _mismatched {
+		input.statefulSet.selector[key] == input.statefulSet.podLabels[key]
+	}
+	input.governing.controller == ""
+	count(input.candidates) == 1
+	count(input.siblings) == 0
+	count(input.workloads) == 0
+	every other in input.services {
+		not other.headless
+	}
 }

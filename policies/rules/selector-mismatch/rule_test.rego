@@ -58,3 +58,37 @@ test_runtime_labels if {
 	count(rule.findings) == 1 with input as mismatched({"app": "x", "role": "master"}, ["app", "role"])
 		with data.parameters["selector-mismatch"] as {"runtimeLabels": ["role"]}
 }
+
+fixed(input_) := {f.fix | some f in found} if {
+	found := rule.findings with input as input_ with data.parameters["selector-mismatch"] as parameters
+}
+
+test_selects_what_the_pods_have if {
+	some fix in fixed(mismatched({"app": "web"}, ["app"]))
+	fix.object == "service"
+	fix.safe == true
+	fix.patch == [{"op": "replace", "path": "/spec/selector/app", "value": "nginx"}]
+}
+
+test_key_with_a_slash if {
+	labels := {"app.kubernetes.io/name": "nginx"}
+	set := facts.with_fields(facts.set, {"podLabels": labels, "selector": labels})
+	some fix in fixed(facts.with_fields(mismatched({"app.kubernetes.io/name": "web"}, ["app.kubernetes.io/name"]), {"statefulSet": set}))
+	[op.path | some op in fix.patch] == ["/spec/selector/app.kubernetes.io~1name"]
+}
+
+test_no_fix_where_there_is_another_way if {
+	wrong := mismatched({"app": "web"}, ["app"])
+	every fields in [
+		{"statefulSet": facts.with_fields(facts.set, {"podLabels": {}})},
+		{"statefulSet": facts.with_fields(facts.set, {"selector": {}})},
+		{"governing": facts.with_fields(wrong.governing, {"controller": "Redis/a"})},
+		{"candidates": [wrong.governing, wrong.governing]},
+		{"siblings": ["other"]},
+		{"workloads": [{"ref": "w", "kind": "Deployment", "name": "w"}]},
+		{"services": [facts.with_fields(facts.service, {"name": "other"})]},
+	] {
+		fixed(facts.with_fields(wrong, fields)) == set()
+	}
+	count(fixed(facts.with_fields(wrong, {"services": [facts.allocated]}))) == 1
+}

@@ -14,10 +14,19 @@
 #     or name one in serviceName.
 package stsguard.rules["service-external-name"]
 
-findings contains {
-	"object": input.statefulSet.ref,
-	"path": "/spec/serviceName",
-	"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", is an ExternalName: an alias for \"{input.governing.externalName}\"",
-} if {
+import data.stsguard.lib
+
+findings contains object.union(
+	{
+		"object": input.statefulSet.ref,
+		"path": "/spec/serviceName",
+		"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", is an ExternalName: an alias for \"{input.governing.externalName}\"",
+	},
+	_fix,
+) if {
 	input.governing.type == "ExternalName"
 }
+
+default _fix := {}
+
+_fix := {"fix": lib.naming(input.statefulSet, input.services)}

@@ -14,10 +14,19 @@
 #     can't be changed once the StatefulSet exists.
 package stsguard.rules["service-name-missing"]
 
-findings contains {
-	"object": input.statefulSet.ref,
-	"path": "/spec/serviceName",
-	"msg": $"StatefulSet \"{input.statefulSet.name}\" has no serviceName",
-} if {
+import data.stsguard.lib
+
+findings contains object.union(
+	{
+		"object": input.statefulSet.ref,
+		"path": "/spec/serviceName",
+		"msg": $"StatefulSet \"{input.statefulSet.name}\" has no serviceName",
+	},
+	_fix,
+) if {
 	input.statefulSet.serviceName == ""
 }
+
+default _fix := {}
+
+_fix := {"fix": lib.naming(input.statefulSet, input.services)}

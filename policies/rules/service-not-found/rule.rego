@@ -32,14 +32,16 @@ _headline := $"StatefulSet \"{input.statefulSet.name}\" names Service \"{input.s
 default _fix := {}
 
 # Without pod labels there is nothing that a Service could select.
-_fix := {"fix": {
+_fix := {"fix": object.union(_naming, {
 	"title": _title,
-	"safe": false,
-	"inject": false,
 	"create": lib.headless_service(input.statefulSet),
-}} if {
+})} if {
 	count(input.statefulSet.podLabels) > 0
 }
+
+default _naming := {"safe": false, "inject": false}
+
+_naming := lib.naming(input.statefulSet, input.services)
 
 _title := "Create this headless Service first." if count(input.nearMisses) == 0
 

@@ -43,8 +43,11 @@ _excused if {
 
 default _fix := {}
 
-# The patch itself is that of clusterip-none-missing, on the Service.
-_fix := {"fix": {
+# Where another Service is headless already, this one may be for clients. The
+# patch that makes it headless is that of clusterip-none-missing.
+_fix := {"fix": lib.naming(input.statefulSet, input.services)} if {
+	lib.sole_headless(input.services)
+} else := {"fix": {
 	"title": $"Say clusterIP: None in Service \"{input.governing.name}\", and serve clients with a second Service.",
 	"safe": false,
 	"inject": false,
