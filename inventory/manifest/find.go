@@ -188,6 +188,7 @@ func (f *finder) file(abs string) {
 	f.Files = append(f.Files, Source{
 		Path: f.displayed(abs),
 		Dir:  filepath.ToSlash(filepath.Dir(abs)),
+		File: abs,
 		Open: func() (io.ReadCloser, error) { return os.Open(abs) },
 	})
 }

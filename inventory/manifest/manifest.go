@@ -52,6 +52,9 @@ type Source struct {
 	// Dir is the absolute, clean, slash-separated path of its directory;
 	// standard input has none.
 	Dir string
+	// File is the absolute path of the file that holds the text, empty where
+	// there is none to write to.
+	File string
 	// Open may be called again: only what the objects say is kept in memory,
 	// and where they say it is looked up when it is asked for.
 	Open func() (io.ReadCloser, error)
