@@ -20,7 +20,8 @@ import (
 // judged, and that beats findings.
 const (
 	exitClean = 0
-	// exitFindings: something was found at or above --fail-on.
+	// exitFindings: something was found at or above --fail-on, or is to be
+	// mended.
 	exitFindings = 1
 	// exitUsage: wrong usage or configuration.
 	exitUsage = 2
@@ -113,7 +114,7 @@ resolve.`,
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	root.AddCommand(c.lint(), c.audit(), c.explain(), c.rules(), c.config(), c.version())
+	root.AddCommand(c.lint(), c.fix(), c.audit(), c.explain(), c.rules(), c.config(), c.version())
 	if c.name() == pluginName {
 		const called = "kubectl stsguard"
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: called}

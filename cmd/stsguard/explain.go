@@ -20,11 +20,10 @@ import (
 
 // explainFlags are the flags of explain.
 type explainFlags struct {
-	output            choice
-	live              bool
-	cluster           clusterFlags
-	namespace, config string
-	exclude           []string
+	inputs
+	output  choice
+	live    bool
+	cluster clusterFlags
 }
 
 func (c *Command) explain() *cobra.Command {
@@ -67,15 +66,17 @@ Exit codes:
 			if err := f.check(args[1:]); err != nil {
 				return err
 			}
+			if f.live && !cmd.Flags().Changed("namespace") {
+				f.namespace = ""
+			}
 			return c.runExplain(cmd.Context(), &f, name, args[1:])
 		},
 	}
 	choose(cmd, &f.output, "output", "o", "format of the explanation")
 	cmd.Flags().BoolVar(&f.live, "cluster", false, "explain a StatefulSet of a cluster")
 	f.cluster.register(cmd)
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "namespace `NS` of the StatefulSet, and of objects that give none (default: default; with --cluster the context's)")
-	configFlag(cmd, &f.config)
-	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
+	f.flags(cmd)
+	cmd.Flags().Lookup("namespace").Usage = "namespace `NS` of the StatefulSet, and of objects that give none (with --cluster: default the context's)"
 	return cmd
 }
 
@@ -98,14 +99,10 @@ func statefulSetName(arg string) (string, error) {
 
 // check holds the flags against what they may be, alone and together.
 func (f *explainFlags) check(paths []string) error {
-	// What both have must be the same for both.
-	same := lintFlags{namespace: cmp.Or(f.namespace, "default"), exclude: f.exclude}
-	if err := same.check(); err != nil {
+	if err := f.inputs.check(paths); err != nil {
 		return err
 	}
 	switch {
-	case slices.Contains(paths, ""):
-		return errors.New("a PATH is empty: leave it out to look in the working directory")
 	case !f.live && f.cluster != clusterFlags{}:
 		return errors.New("--context and --kubeconfig are of use only with --cluster")
 	case f.live && len(paths) > 0:
@@ -125,7 +122,7 @@ func (c *Command) runExplain(ctx context.Context, f *explainFlags, name string, 
 	if f.live {
 		err = w.readCluster(ctx, &f.cluster)
 	} else {
-		c.readManifests(ctx, &w, paths, f.exclude)
+		c.readManifests(ctx, &w, paths, c.reading(&f.inputs))
 	}
 	if err != nil {
 		return err
@@ -176,9 +173,7 @@ type where struct {
 	errors []report.Error
 }
 
-func (c *Command) readManifests(ctx context.Context, w *where, paths, exclude []string) {
-	w.namespace = cmp.Or(w.namespace, "default")
-	reading := manifest.Options{Namespace: w.namespace, Exclude: exclude, Stdin: c.Stdin}
+func (c *Command) readManifests(ctx context.Context, w *where, paths []string, reading manifest.Options) {
 	found := manifest.Find(ctx, paths, reading)
 	set := manifest.Read(ctx, found.Files, reading)
 	for _, l := range found.LeftOut {

@@ -5,18 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/stsguard/stsguard/config"
-	"github.com/stsguard/stsguard/inventory/manifest"
 	"github.com/stsguard/stsguard/lint"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/report"
@@ -28,10 +22,9 @@ var lintFormats = []string{"text", "json", "sarif", "junit", "github"}
 
 // lintFlags are the flags of lint.
 type lintFlags struct {
+	inputs
 	output             output
 	level, failOn      choice
-	namespace, config  string
-	exclude            []string
 	live               bool
 	cluster            clusterFlags
 	suppressions       string
@@ -62,11 +55,11 @@ Exit codes:
   stsguard lint --level advice --fail-on none -o json .
   stsguard lint -o text -o sarif=stsguard.sarif .`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(paths); err != nil {
 				return err
 			}
-			if slices.Contains(paths, "") {
-				return errors.New("a PATH is empty: leave it out to check the working directory")
+			if f.updateSuppressions && f.suppressions == "" {
+				return errors.New("--update-suppressions needs --suppressions FILE, which it writes")
 			}
 			for _, name := range []string{"context", "kubeconfig", "config-from-cluster"} {
 				if cmd.Flags().Changed(name) && !f.live {
@@ -82,12 +75,10 @@ Exit codes:
 	f.output.register(cmd, lintFormats...)
 	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the configuration warns of, else strict)")
 	choose(cmd, &f.failOn, "fail-on", "", "what to fail on (default: what the configuration enforces, else baseline)")
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none (with --cluster: default the context's)")
+	f.flags(cmd)
+	cmd.Flags().Lookup("namespace").Usage += " (with --cluster: default the context's)"
 	cmd.Flags().BoolVar(&f.live, "cluster", false, "lay the manifests over a cluster and tell what an apply would do; nothing is changed")
 	f.cluster.register(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions) // which was added just now
-	configFlag(cmd, &f.config)
-	cmd.Flags().StringArrayVar(&f.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
 	f.cluster.registerConfig(cmd)
 	cmd.Flags().StringVar(&f.suppressions, "suppressions", "", "`FILE` of known findings, which don't fail the run; those that are gone are named")
 	cmd.Flags().BoolVar(&f.updateSuppressions, "update-suppressions", false, "write that file anew: what is found is known, what is gone is dropped")
@@ -103,27 +94,10 @@ func levels() []string {
 	return out
 }
 
-// check holds the flags that take more than one of a few values against what
-// they may be.
-func (f *lintFlags) check() error {
-	if problems := validation.IsDNS1123Label(f.namespace); len(problems) > 0 {
-		return fmt.Errorf("invalid argument %q for \"-n, --namespace\" flag: %s", f.namespace, strings.Join(problems, "; "))
-	}
-	for _, pattern := range f.exclude {
-		if _, err := path.Match(filepath.ToSlash(pattern), ""); err != nil {
-			return fmt.Errorf("invalid argument %q for \"--exclude\" flag: %w, such as an unclosed bracket", pattern, err)
-		}
-	}
-	if f.updateSuppressions && f.suppressions == "" {
-		return errors.New("--update-suppressions needs --suppressions FILE, which it writes")
-	}
-	return nil
-}
-
 func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) error {
 	o := lint.Options{
 		Paths:   paths,
-		Reading: manifest.Options{Namespace: f.namespace, Exclude: f.exclude, Stdin: c.Stdin},
+		Reading: c.reading(&f.inputs),
 		FailOn:  policies.Level(f.failOn.value),
 		Show:    policies.Level(f.level.value),
 	}

@@ -31,7 +31,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-const lonely = `{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web"}, "spec": {"serviceName": "web"}}`
+// lonely is a StatefulSet without its Service, and a Service to be mended.
+const lonely = `{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web"}, "spec": {"serviceName": "web"}}
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db-headless"}, "spec": {"selector": {"app": "db"}}}`
 
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -52,7 +54,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, out := range map[string]*os.File{"full disk": full, "closed pipe": pipe} {
-		for _, args := range []string{"lint -", "lint -o json -", "explain web -", "explain web -o json -", "rules", "rules service-not-found", "version"} {
+		for _, args := range []string{"lint -", "lint -o json -", "fix -", "explain web -", "explain web -o json -", "rules", "rules service-not-found", "version"} {
 			t.Run(name+"/"+args, func(t *testing.T) {
 				var stderr strings.Builder
 				c := exec.Cmd{
