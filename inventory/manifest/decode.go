@@ -371,16 +371,32 @@ func (d *document) failAll(problems []problem) {
 }
 
 func (d *document) fail(pointer, message string) {
-	l := d.locate(pointer)
-	d.errors = append(d.errors, Error{File: l.File, Line: l.Line, Column: l.Column, Message: message})
+	d.errors = append(d.errors, d.file.errorAt(d.find(pointer), pointer, message))
 }
 
 // at is an error at a line and column of the document, not of the file.
 func (d *document) at(line, column int, message string) Error {
+	l := Location{File: d.file.Path}
+	l.Line, l.Column = d.position(line, column)
+	return d.file.errorAt(l, "", message)
+}
+
+// position is a line and column of the document in its file.
+func (d *document) position(line, column int) (int, int) {
 	if d.json && line == 1 {
 		column += d.column - 1
 	}
-	return Error{File: d.file.Path, Line: d.line + line - 1, Column: column, Message: message}
+	return d.line + line - 1, column
+}
+
+// errorAt is an error at a place in the file's text. Where that was rendered,
+// who looks for it needs to know both places.
+func (f *file) errorAt(l Location, pointer, message string) Error {
+	if f.Origin != nil {
+		message = fmt.Sprintf("%s (in line %d of what it renders to)", message, l.Line)
+		l = f.Origin.Locate(l, pointer)
+	}
+	return Error{File: l.File, Line: l.Line, Column: l.Column, Message: message}
 }
 
 // failYAML tells why the document can't be converted. Of the two parsers, the

@@ -37,7 +37,17 @@ func (s *Set) Excerpt(ref inventory.Ref, l Location, before, after int) []Line {
 	}
 	s.reopened.Lock()
 	defer s.reopened.Unlock()
-	return s.reopened.document(o.document).excerpt(l, before, after)
+	d := s.reopened.document(o.document)
+	if origin := o.document.file.Origin; origin != nil {
+		// Templates are no YAML, so only their lines are of use.
+		d = &document{line: 1, column: 1}
+		text, err := origin.Text(l.File)
+		if err != nil {
+			return nil
+		}
+		d.parsed.splitLines(text)
+	}
+	return d.excerpt(l, before, after)
 }
 
 func (d *document) excerpt(l Location, before, after int) []Line {

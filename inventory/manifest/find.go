@@ -1,8 +1,10 @@
 package manifest
 
 import (
+	"archive/tar"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -26,18 +28,28 @@ type Found struct {
 	// Files are manifests, sorted by displayed path.
 	Files []Source
 	// Charts are directories with a Chart.yaml, in which no files are looked
-	// for.
+	// for, and archives of such.
 	Charts []Root
+	// Kustomizations are directories with a kustomization file. Files holds
+	// the others in them too: it takes building to know which are used.
+	Kustomizations []Root
 	// LeftOut is what was found and deliberately not taken, sorted by path.
 	LeftOut []LeftOut
 	Errors  []Error
 }
 
-// Root is a directory or file that stands for more than one manifest.
+// Root is a directory or archive that manifests are rendered from.
 type Root struct {
 	// Path is how it is displayed, Abs where it is.
 	Path, Abs string
 }
+
+// chartFile makes a directory a chart.
+const chartFile = "Chart.yaml"
+
+// KustomizationFiles are the names of files that make a directory a
+// kustomization.
+var KustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
 
 // finder walks the paths. All its decisions depend on the set of paths alone:
 // what is reached by its own name is kept before what a symbolic link leads
@@ -48,6 +60,7 @@ type finder struct {
 	exclude []string
 	seen    map[string]bool   // real paths of files and directories
 	links   []string          // absolute paths, still to be followed
+	parts   [][2]string       // absolute paths in charts, with their chart's
 	named   map[string]bool   // absolute paths of the arguments
 	display map[string]string // the same, as they were given
 	Found
@@ -55,8 +68,9 @@ type finder struct {
 
 // Find looks for manifests: the files, the directories with all below them, and
 // standard input ("-"); no paths mean the working directory. In directories,
-// files ending in .yaml, .yml and .json are taken and hidden directories are
-// not. The order of paths makes no difference, nor does naming one twice.
+// files ending in .yaml, .yml and .json and charts ending in .tgz are taken and
+// hidden directories are not. The order of paths makes no difference, nor does
+// naming one twice.
 func Find(ctx context.Context, paths []string, opts Options) *Found {
 	f := &finder{
 		ctx: ctx, workDir: opts.WorkDir,
@@ -93,8 +107,17 @@ func Find(ctx context.Context, paths []string, opts Options) *Found {
 			f.follow(l)
 		}
 	}
+	for _, p := range f.parts {
+		if f.seen[real(p[1])] {
+			continue // the chart is rendered, and this with it
+		}
+		f.Errors = append(f.Errors, Error{File: f.displayed(p[0]),
+			Message: fmt.Sprintf("it is part of the Helm chart %s, of which only the whole can be rendered: name the chart's directory instead", f.displayed(p[1]))})
+	}
 	slices.SortFunc(f.Files, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
-	slices.SortFunc(f.Charts, func(a, b Root) int { return cmp.Compare(a.Path, b.Path) })
+	for _, roots := range [][]Root{f.Charts, f.Kustomizations} {
+		slices.SortFunc(roots, func(a, b Root) int { return cmp.Compare(a.Path, b.Path) })
+	}
 	slices.SortFunc(f.LeftOut, func(a, b LeftOut) int { return cmp.Compare(a.Path, b.Path) })
 	return &f.Found
 }
@@ -128,7 +151,39 @@ func (f *finder) argument(p string) {
 		f.fail(abs, err)
 		return
 	}
+	if chart := chartOf(abs); chart != "" {
+		if !f.excluded(abs) {
+			f.parts = append(f.parts, [2]string{abs, chart})
+		}
+		return
+	}
+	if name := filepath.Base(abs); !info.IsDir() && (name == chartFile || slices.Contains(KustomizationFiles, name)) {
+		if f.excluded(abs) {
+			return
+		}
+		// It stands for its directory.
+		f.display[filepath.Dir(abs)] = path.Dir(f.display[abs])
+		if name == chartFile {
+			f.chart(filepath.Dir(abs))
+		} else {
+			f.kustomization(filepath.Dir(abs))
+		}
+		return
+	}
 	f.enter(abs, info.Mode())
+}
+
+// chartOf returns the chart's directory if templates stand at the path.
+func chartOf(abs string) string {
+	for dir := abs; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if filepath.Base(dir) != "templates" {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(filepath.Dir(dir), chartFile)); err == nil {
+			return filepath.Dir(dir)
+		}
+	}
+	return ""
 }
 
 // enter takes what stands at the absolute path.
@@ -141,6 +196,12 @@ func (f *finder) enter(abs string, mode fs.FileMode) {
 		f.links = append(f.links, abs)
 	case mode.IsDir():
 		f.directory(abs)
+	case slices.Contains(KustomizationFiles, filepath.Base(abs)):
+		f.kustomization(filepath.Dir(abs))
+	case filepath.Ext(abs) == ".tgz" && (mode.IsRegular() || f.named[abs]):
+		if f.named[abs] || isChartArchive(abs) {
+			f.chart(abs)
+		}
 	case !f.named[abs] && !hasManifestName(abs):
 	case mode.IsRegular(), f.named[abs]:
 		f.file(abs)
@@ -168,7 +229,7 @@ func (f *finder) directory(abs string) {
 	if err != nil {
 		f.fail(abs, err)
 	}
-	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "Chart.yaml" && !e.IsDir() }) {
+	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == chartFile && !e.IsDir() }) {
 		f.Charts = append(f.Charts, Root{f.displayed(abs), abs})
 		return
 	}
@@ -177,6 +238,46 @@ func (f *finder) directory(abs string) {
 		hidden := strings.HasPrefix(e.Name(), ".") && (e.IsDir() || !hasManifestName(e.Name()))
 		if !hidden || f.named[below] {
 			f.enter(below, e.Type())
+		}
+	}
+}
+
+// chart takes a chart that is reached by its archive or its Chart.yaml.
+func (f *finder) chart(abs string) {
+	if f.first(abs) {
+		f.Charts = append(f.Charts, Root{f.displayed(abs), abs})
+	}
+}
+
+// kustomization takes the directory of a kustomization file.
+func (f *finder) kustomization(abs string) {
+	// The directory may be walked as well, and may have several such files.
+	if f.first(filepath.Join(abs, KustomizationFiles[0])) {
+		f.Kustomizations = append(f.Kustomizations, Root{f.displayed(abs), abs})
+	}
+}
+
+// isChartArchive says whether a chart is packed in the file. What can't be
+// unpacked is something else that ends in .tgz.
+func isChartArchive(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	unzipped, err := gzip.NewReader(f)
+	if err != nil {
+		return false
+	}
+	// Helm packs Chart.yaml first, so there is no need to read all of it.
+	entries := tar.NewReader(io.LimitReader(unzipped, 16<<20))
+	for {
+		header, err := entries.Next()
+		if err != nil {
+			return false
+		}
+		if dir, name := path.Split(path.Clean(header.Name)); name == chartFile && strings.Count(dir, "/") == 1 {
+			return true
 		}
 	}
 }
@@ -195,15 +296,20 @@ func (f *finder) file(abs string) {
 
 // first says whether what stands at the path is reached for the first time.
 func (f *finder) first(abs string) bool {
-	real, err := filepath.EvalSymlinks(abs)
-	if err != nil {
-		real = abs // opening it will say why
-	}
-	if f.seen[real] {
+	abs = real(abs)
+	if f.seen[abs] {
 		return false
 	}
-	f.seen[real] = true
+	f.seen[abs] = true
 	return true
+}
+
+// real follows symbolic links.
+func real(abs string) string {
+	if target, err := filepath.EvalSymlinks(abs); err == nil {
+		return target
+	}
+	return abs // opening it will say why
 }
 
 func (f *finder) fail(abs string, err error) {

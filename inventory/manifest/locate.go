@@ -28,7 +28,8 @@ type Location struct {
 // seen from its object. A scalar is located by its value, unless that is empty
 // or a block of text; anything else by its key, an object or list item by its
 // first key. A field that doesn't exist is located by the nearest thing above
-// it that does. An unknown ref has no location.
+// it that does. What was rendered is located in what it was rendered from. An
+// unknown ref has no location.
 func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	o := s.objects[ref]
 	if o == nil {
@@ -76,6 +77,15 @@ func (d *document) forget() {
 }
 
 func (d *document) locate(pointer string) Location {
+	l := d.find(pointer)
+	if origin := d.file.Origin; origin != nil {
+		return origin.Locate(l, pointer)
+	}
+	return l
+}
+
+// find locates a field in the document's own text.
+func (d *document) find(pointer string) Location {
 	t := d.tree()
 	l := Location{File: d.file.Path}
 	n := (*node)(nil)
@@ -87,8 +97,7 @@ func (d *document) locate(pointer string) Location {
 		l.EndLine, l.EndColumn = l.Line, 1
 		return l
 	}
-	e := d.at(n.Line, n.Column, "")
-	l.Line, l.Column = e.Line, e.Column
+	l.Line, l.Column = d.position(n.Line, n.Column)
 	l.EndLine, l.EndColumn = l.Line, l.Column+width(n, t.after(n.Line, n.Column))
 	return l
 }
@@ -155,11 +164,15 @@ func (d *document) tree() *parsed {
 		} else {
 			d.parsed = parseYAML(d.data)
 		}
-		d.parsed.lines = bytes.Split(d.data, []byte("\n"))
-		d.parsed.exotic = hasExoticBreak(d.data)
-		d.parsed.ascii = bytes.IndexFunc(d.data, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+		d.parsed.splitLines(d.data)
 	}
 	return &d.parsed
+}
+
+func (p *parsed) splitLines(data []byte) {
+	p.lines = bytes.Split(data, []byte("\n"))
+	p.exotic = hasExoticBreak(data)
+	p.ascii = bytes.IndexFunc(data, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 func parseYAML(data []byte) (p parsed) {

@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -58,6 +59,20 @@ type Source struct {
 	// Open may be called again: only what the objects say is kept in memory,
 	// and where they say it is looked up when it is asked for.
 	Open func() (io.ReadCloser, error)
+	// Origin is what the text was rendered from; nil if it is as somebody
+	// wrote it.
+	Origin Origin
+}
+
+// Origin leads from a rendered text to the files that it was made from. It is
+// used concurrently.
+type Origin interface {
+	// Locate says where to change what stands at a place of the rendered text.
+	// The JSON pointer names it as seen from its document; it is empty for the
+	// whole of it, and where only the place is known.
+	Locate(at Location, pointer string) Location
+	// Text is the text of a file that Locate names.
+	Text(file string) ([]byte, error)
 }
 
 // Set is one world that was read. It is safe for concurrent use.
@@ -155,6 +170,11 @@ func (s *Set) APIVersion(ref inventory.Ref) string {
 	return ""
 }
 
+// Refs name all objects, sorted.
+func (s *Set) Refs() []inventory.Ref {
+	return slices.Sorted(maps.Keys(s.objects))
+}
+
 func (s *Set) add(o *object, at *inventory.Place, namespace string) {
 	switch {
 	case o.service != nil:
@@ -192,10 +212,9 @@ func (f *file) read(ctx context.Context) {
 		return
 	}
 	documents, errs := split(data)
-	for i := range errs {
-		errs[i].File = f.Path
+	for _, e := range errs {
+		f.errors = append(f.errors, f.errorAt(Location{File: f.Path, Line: e.Line, Column: e.Column}, "", e.Message))
 	}
-	f.errors = errs
 	exotic := hasExoticBreak(data)
 	for _, d := range documents {
 		l := look(d, exotic)

@@ -1,8 +1,12 @@
 package manifest
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -370,6 +374,114 @@ func TestFind(t *testing.T) {
 			}
 		})
 	}
+}
+
+func archive(t *testing.T, names ...string) string {
+	t.Helper()
+	var b strings.Builder
+	zipped := gzip.NewWriter(&b)
+	packed := tar.NewWriter(zipped)
+	for _, name := range names {
+		if err := packed.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(packed.Close(), zipped.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestFindWhatIsRendered(t *testing.T) {
+	root := tree(t, map[string]string{
+		"web/Chart.yaml":               "name: web",
+		"web/charts/db/Chart.yaml":     "name: db",
+		"web/templates/x.yaml":         "{{ broken",
+		"web/templates/y.yaml":         "{{ broken",
+		"templates/x.yaml":             service("x"),
+		"packed/web-1.0.0.tgz":         archive(t, "web/values.yaml", "web/Chart.yaml"),
+		"packed/deep.tgz":              archive(t, "a/web/Chart.yaml"),
+		"packed/broken.tgz":            "not packed at all",
+		"over/base/kustomization.yaml": "",
+		"over/base/x.yaml":             service("base"),
+		"over/test/kustomization.yml":  "",
+		"over/prod/Kustomization":      "",
+		"over/prod/web/Chart.yaml":     "name: web",
+	})
+	inTemplates := func(path string) string {
+		return path + ": it is part of the Helm chart web, of which only the whole can be rendered: name the chart's directory instead"
+	}
+	for _, tt := range []struct {
+		name                                   string
+		paths, exclude                         []string
+		files, charts, kustomizations, problem []string
+	}{
+		{"everything", nil, nil, list("over/base/x.yaml", "templates/x.yaml"),
+			list("over/prod/web", "packed/web-1.0.0.tgz", "web"), list("over/base", "over/prod", "over/test"), nil},
+		{"excluded", nil, list("*.tgz", "web", "over/test", "Kustomization", "x.yaml"), nil, nil, list("over/base"), nil},
+		{"by their own files", list("web/Chart.yaml", "over/test/kustomization.yml", "over/base/x.yaml"), nil,
+			list("over/base/x.yaml"), list("web"), list("over/test"), nil},
+		{"by both", list("web/Chart.yaml", "web", "over/base", "over/base/kustomization.yaml"), nil,
+			list("over/base/x.yaml"), list("web"), list("over/base"), nil},
+		{"a subchart", list("web/charts/db"), nil, nil, list("web/charts/db"), nil, nil},
+		{"any archive that is named", list("packed/broken.tgz", "packed/web-1.0.0.tgz"), nil, nil, list("packed/broken.tgz", "packed/web-1.0.0.tgz"), nil, nil},
+		{"templates", list("web/templates/x.yaml", "web/templates/y.yaml", "templates/x.yaml"), nil, list("templates/x.yaml"), nil, nil,
+			list(inTemplates("web/templates/x.yaml"), inTemplates("web/templates/y.yaml"))},
+		{"a folder of templates", list("web/templates"), nil, nil, nil, nil, list(inTemplates("web/templates"))},
+		{"templates of a chart that is named", list("web/templates/x.yaml", "web"), nil, nil, list("web"), nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, reversed := range []bool{false, true} {
+				if reversed {
+					slices.Reverse(tt.paths)
+				}
+				found := Find(t.Context(), tt.paths, Options{WorkDir: root, Exclude: tt.exclude})
+				var files, charts, kustomizations, problem []string
+				for _, f := range found.Files {
+					files = append(files, f.Path)
+				}
+				for _, c := range found.Charts {
+					charts = append(charts, c.Path)
+				}
+				for _, k := range found.Kustomizations {
+					kustomizations = append(kustomizations, k.Path)
+				}
+				for _, e := range found.Errors {
+					problem = append(problem, e.Error())
+				}
+				check(t, "files", files, tt.files)
+				check(t, "charts", charts, tt.charts)
+				check(t, "kustomizations", kustomizations, tt.kustomizations)
+				check(t, "errors", problem, tt.problem)
+			}
+		})
+	}
+}
+
+// elsewhere is where all that is rendered comes from.
+type elsewhere struct{}
+
+func (elsewhere) Locate(at Location, pointer string) Location {
+	return Location{File: "source of " + at.File + pointer, Line: at.Line + 100, Column: at.Column + 100}
+}
+
+func (elsewhere) Text(string) ([]byte, error) { return nil, nil }
+
+func TestOrigin(t *testing.T) {
+	text := service("web") + "---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: x}\n--- x\na: [\n"
+	s := Read(t.Context(), []Source{{
+		Path:   "out",
+		Open:   func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
+		Origin: elsewhere{},
+	}}, Options{})
+	check(t, "errors", errorTexts(s), list(
+		"source of out:110:105: only a comment may follow the document separator --- on its line (in line 10 of what it renders to)",
+		"source of out/spec/replicas:109:118: spec.replicas: must be an integer, not a string (in line 9 of what it renders to)",
+	))
+	if got, want := s.Locate(s.Services[0].Ref(), "/metadata/name"), (Location{File: "source of out/metadata/name", Line: 104, Column: 109}); got != want {
+		t.Errorf("located at %v, want %v", got, want)
+	}
+	check(t, "refs", []string{string(s.Refs()[0])}, list(string(s.Services[0].Ref())))
 }
 
 func TestPaths(t *testing.T) {
