@@ -62,7 +62,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 	}
 	count := snapshot.Store.Count()
 	r := newReport(findings, errs, report.Seen{StatefulSets: count.StatefulSets, Services: count.Services})
-	r.Rules = verdicts.Rules(o.Judge.Catalog(), judged)
+	r.Rules = verdicts.Rules(o.Judge.Catalog(), o.Judge.Modes(o.Levels))
 	for _, ref := range judged.Judged {
 		r.Judged = append(r.Judged, report.Judged{ID: string(ref), Object: verdicts.Object(ref)})
 	}

@@ -83,7 +83,9 @@ func TestCorpus(t *testing.T) {
 	got := map[string][]string{}
 	var errs, leftOut []string
 	for _, world := range worlds(t, corpus) {
-		reading := manifest.Options{WorkDir: corpus}
+		// The facts are about manifests as they stand there. What its
+		// kustomizations include, the corpus doesn't hold.
+		reading := manifest.Options{WorkDir: corpus, Exclude: []string{"kustomization.yaml"}}
 		for _, set := range manifest.Read(t.Context(), manifest.Find(t.Context(), []string{world}, reading).Files, reading).StatefulSets {
 			got[set.Place.File+" "+set.Namespace+"/"+set.Name] = nil
 		}
@@ -130,7 +132,7 @@ func TestCorpus(t *testing.T) {
 	if !slices.Equal(errs, corpusErrors) {
 		t.Errorf("errors:\n%s", strings.Join(errs, "\n"))
 	}
-	if !slices.Equal(leftOut, []string{"plain/argoproj__argo-cd/manifests/ha/base/redis-ha/chart"}) {
+	if len(leftOut) > 0 {
 		t.Errorf("left out:\n%s", strings.Join(leftOut, "\n"))
 	}
 	t.Logf("%d complete StatefulSets, %d of them otherwise", len(want), len(different))
@@ -139,6 +141,7 @@ func TestCorpus(t *testing.T) {
 // corpusErrors are all errors that the corpus gives.
 var corpusErrors = []string{
 	"plain/argoproj__argo-cd/gitops-engine/pkg/health/testdata/statefulset-ondelete.yaml:94:3: error: spec.updateStrategy: the key is given twice, the last one counts",
+	"plain/argoproj__argo-cd/manifests/ha/base/redis-ha/chart/Chart.yaml: error: can't be rendered: its dependencies are not in charts/: redis-ha: run `helm dependency build` first",
 	"plain/collabnix__kubelabs/StatefulSets101/web_stateful_service.yaml:6:1: error: not valid YAML: a tab can't indent, use spaces",
 	"plain/collabnix__kubelabs/_site/StatefulSets101/web_stateful_service.yaml:6:1: error: not valid YAML: a tab can't indent, use spaces",
 }

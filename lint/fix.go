@@ -15,6 +15,7 @@ import (
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/inventory/render"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/report"
 	"github.com/stsguard/stsguard/report/verdicts"
@@ -24,9 +25,10 @@ import (
 // FixOptions are what one run of [Fix] is about.
 type FixOptions struct {
 	// Paths are as in [Options].
-	Paths   []string
-	Reading manifest.Options
-	Judge   *verdict.Judge
+	Paths     []string
+	Reading   manifest.Options
+	Rendering render.Options
+	Judge     *verdict.Judge
 	// CreateMissing adds Services that StatefulSets name and that nobody wrote.
 	CreateMissing bool
 }
@@ -73,29 +75,49 @@ const maxRounds = 20
 // nothing new is found on what it edits.
 func Fix(ctx context.Context, o FixOptions) *Fixes {
 	found := manifest.Find(ctx, o.Paths, o.Reading)
-	f := &fixer{FixOptions: o, sources: found.Files, texts: map[string]manifest.Edited{}, refused: map[string]string{}}
-	w := f.read(ctx)
-	first := w
-	f.incomplete = len(found.Errors)+len(w.set.Errors) > 0
-	out := &Fixes{Read: w.set.Files}
-	for _, e := range append(found.Errors, w.set.Errors...) {
+	out := &Fixes{}
+	out.fail(found.Errors)
+	out.leave(found.LeftOut)
+	for rendered := range render.Worlds(ctx, found, o.Rendering) {
+		out.fail(rendered.Errors)
+		out.leave(rendered.LeftOut)
+		f := &fixer{FixOptions: o, sources: rendered.Sources, rendered: rendered.Path != "", texts: map[string]manifest.Edited{}, refused: map[string]string{}}
+		f.fix(ctx, out)
+	}
+	out.Hints = once(out.Hints, func(h Hint) told { return sameFinding(h.Finding) })
+	slices.SortStableFunc(out.Applied, func(a, b Mended) int { return order(&a.Finding, &b.Finding) })
+	slices.SortStableFunc(out.Hints, func(a, b Hint) int { return order(&a.Finding, &b.Finding) })
+	return out
+}
+
+func (out *Fixes) fail(errs []manifest.Error) {
+	for _, e := range errs {
 		out.Errors = append(out.Errors, report.Error(e))
 	}
+}
+
+func (out *Fixes) leave(files []manifest.LeftOut) {
+	for _, l := range files {
+		out.LeftOut = append(out.LeftOut, report.LeftOut(l))
+	}
+}
+
+// fix mends one world.
+func (f *fixer) fix(ctx context.Context, out *Fixes) {
+	w := f.read(ctx)
+	first := w
+	f.incomplete = len(out.Errors)+len(w.set.Errors) > 0
+	out.Read += w.set.Files
+	out.fail(w.set.Errors)
 	for _, err := range w.judged.Errors {
 		out.Errors = append(out.Errors, report.Error{Message: err.Error()})
 	}
 	for _, n := range w.judged.Notes {
 		out.Notes = append(out.Notes, report.Note{Location: report.Location(w.set.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
-	for _, l := range found.LeftOut {
-		out.LeftOut = append(out.LeftOut, report.LeftOut(l))
-	}
-	for _, c := range found.Charts {
-		out.LeftOut = append(out.LeftOut, report.LeftOut{Path: c.Path, Reason: "Helm chart: what it renders is mended in its templates, by hand"})
-	}
 	for range maxRounds {
 		batch := f.safe(w)
-		if len(batch) == 0 && o.CreateMissing {
+		if len(batch) == 0 && f.CreateMissing {
 			batch = f.missing(w)
 		}
 		if len(batch) == 0 || ctx.Err() != nil {
@@ -113,10 +135,7 @@ func Fix(ctx context.Context, o FixOptions) *Fixes {
 	for _, path := range slices.Sorted(maps.Keys(f.texts)) {
 		out.Files = append(out.Files, f.texts[path])
 	}
-	out.Hints = f.hints(w, first)
-	slices.SortStableFunc(out.Applied, func(a, b Mended) int { return order(&a.Finding, &b.Finding) })
-	slices.SortStableFunc(out.Hints, func(a, b Hint) int { return order(&a.Finding, &b.Finding) })
-	return out
+	out.Hints = append(out.Hints, f.hints(w, first)...)
 }
 
 func order(a, b *report.Finding) int {
@@ -129,6 +148,8 @@ func order(a, b *report.Finding) int {
 type fixer struct {
 	FixOptions
 	sources []manifest.Source
+	// rendered says that the sources are not what somebody wrote.
+	rendered bool
 	// texts are the files that are changed so far, by path.
 	texts map[string]manifest.Edited
 	// refused says of fixes why they can't be applied, by their decision's key.
@@ -215,6 +236,9 @@ func (f *fixer) proposals(w *world, wanted func(*policies.Fix) bool) []proposal 
 		key := w.key(d)
 		switch {
 		case !counts(d) || d.Fix == nil || !wanted(d.Fix) || f.refused[key] != "":
+		case f.rendered:
+			at := w.set.Locate(cmp.Or(d.Fix.Object, d.Object), patched(d))
+			f.refused[key] = fmt.Sprintf("It is rendered from %s:%d, where it has to be mended by hand.", at.File, at.Line)
 		case f.incomplete && lacksService(w, d):
 			f.refused[key] = "Not everything could be read, and the Service may stand in the rest."
 		default:
@@ -222,6 +246,14 @@ func (f *fixer) proposals(w *world, wanted func(*policies.Fix) bool) []proposal 
 		}
 	}
 	return out
+}
+
+// patched is the field that the decision's fix would change.
+func patched(d *verdict.Decision) string {
+	if len(d.Fix.Patch) > 0 {
+		return d.Fix.Patch[0].Path
+	}
+	return d.Path
 }
 
 // lacksService says whether the decision is about a StatefulSet that names a

@@ -1,13 +1,16 @@
-// Package lint judges manifests: it reads them, has every StatefulSet and
-// Service in them judged, and says in which file and line each finding stands.
+// Package lint judges manifests: it reads them, rendering those that need it, has
+// every StatefulSet and Service in them judged, and says in which file and line
+// each finding stands.
 package lint
 
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/inventory/render"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/report"
 	"github.com/stsguard/stsguard/report/verdicts"
@@ -20,7 +23,9 @@ type Options struct {
 	// working directory.
 	Paths   []string
 	Reading manifest.Options
-	Judge   *verdict.Judge
+	// Rendering is for the charts among what is found.
+	Rendering render.Options
+	Judge     *verdict.Judge
 	// FailOn is the level whose findings fail the run, Show the one whose
 	// findings are in the report besides those; empty is the configuration's,
 	// and in a cluster the namespace's.
@@ -31,6 +36,11 @@ type Options struct {
 	// Context what to call it.
 	Cluster Cluster
 	Context string
+}
+
+// levels are what the run asks for.
+func (o *Options) levels() verdict.Levels {
+	return verdict.Levels{Enforce: o.FailOn, Warn: o.Show}
 }
 
 // places knows where the objects of a world stand.
@@ -44,48 +54,14 @@ type places interface {
 // the report and holds nothing else up.
 func Run(ctx context.Context, o Options) *report.Report {
 	found := manifest.Find(ctx, o.Paths, o.Reading)
-	set := manifest.Read(ctx, found.Files, o.Reading)
-	var errs []report.Error
-	for _, e := range append(found.Errors, set.Errors...) {
-		errs = append(errs, report.Error(e))
+	s := &sum{options: o, leftOut: found.LeftOut}
+	s.fail(found.Errors)
+	for w := range render.Worlds(ctx, found, o.Rendering) {
+		s.leftOut = append(s.leftOut, w.LeftOut...)
+		s.fail(w.Errors)
+		s.judge(ctx, w.Path, manifest.Read(ctx, w.Sources, o.Reading))
 	}
-	var at places = set
-	var judged *verdict.Report
-	var told *report.Preflight
-	asked := verdict.Levels{Enforce: o.FailOn, Warn: o.Show}
-	if o.Cluster == nil {
-		judged = o.Judge.Report(ctx, set.Store, asked)
-	} else if p, err := play(ctx, o.Judge, o.Cluster, set, asked); err != nil {
-		judged = &verdict.Report{Errors: []error{err}, Modes: o.Judge.Modes(asked)}
-	} else {
-		at, judged, told = p, &p.Report, &report.Preflight{Context: o.Context, Steps: p.steps, End: p.end}
-	}
-	for _, err := range judged.Errors {
-		errs = append(errs, report.Error{Message: err.Error()})
-	}
-	findings := make([]report.Finding, 0, len(judged.Decisions))
-	for i := range judged.Decisions {
-		findings = append(findings, finding(at, &judged.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
-	}
-	if o.Suppressions != nil {
-		o.Suppressions.apply(findings, &o, judged.Modes, len(errs) == 0)
-	}
-	r := report.New(findings, errs, report.Seen{
-		Files: set.Files, Documents: set.Documents,
-		StatefulSets: len(set.StatefulSets), Services: len(set.Services),
-	})
-	r.Preflight = told
-	r.Rules, r.Judged = verdicts.Rules(o.Judge.Catalog(), judged), statefulSets(at, judged)
-	for _, n := range judged.Notes {
-		r.Notes = append(r.Notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
-	}
-	for _, l := range found.LeftOut {
-		r.LeftOut = append(r.LeftOut, report.LeftOut(l))
-	}
-	for _, c := range found.Charts {
-		r.LeftOut = append(r.LeftOut, report.LeftOut{Path: c.Path, Reason: "Helm chart: render it with `helm template` and lint the result"})
-	}
-	return r
+	return s.report()
 }
 
 func finding(at places, d *verdict.Decision, namespace string) report.Finding {
@@ -98,15 +74,18 @@ func finding(at places, d *verdict.Decision, namespace string) report.Finding {
 			Object: object(at, ref), Location: report.Location(at.Locate(ref, "")), Excerpt: relatedExcerpt(at, ref, d.Path),
 		}
 	}
+	for i, id := range f.Judged {
+		f.Judged[i] = judged(at, inventory.Ref(id)).ID
+	}
 	return f
 }
 
-func statefulSets(at places, judged *verdict.Report) []report.Judged {
-	out := make([]report.Judged, len(judged.Judged))
-	for i, ref := range judged.Judged {
-		out[i] = report.Judged{ID: string(ref), Object: object(at, ref), Location: report.Location(at.Locate(ref, ""))}
-	}
-	return out
+// judged describes a StatefulSet that was judged. A Ref is of one world, and an
+// overlay's StatefulSet the same as its base's.
+func judged(at places, ref inventory.Ref) report.Judged {
+	j := report.Judged{Object: object(at, ref), Location: report.Location(at.Locate(ref, ""))}
+	j.ID = fmt.Sprintf("%s:%d:%d %s", j.Location.File, j.Location.Line, j.Location.Column, j.Object)
+	return j
 }
 
 func object(at places, ref inventory.Ref) report.Object {

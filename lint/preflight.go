@@ -97,7 +97,6 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 	p := &preflight{
 		Store: &inventory.Store{}, judge: judge, asked: asked, manifests: set,
 		unread: map[string]bool{}, from: map[inventory.Ref]inventory.Ref{},
-		Report: verdict.Report{Modes: judge.Modes(asked)},
 	}
 	objects := inOrder(set)
 	namespaces := map[string]bool{}
@@ -229,7 +228,7 @@ func (p *preflight) admit(ctx context.Context, req *verdict.Request, step *repor
 		}
 	}
 	for _, d := range heard {
-		if !slices.ContainsFunc(p.Decisions, func(other verdict.Decision) bool { return same(&other, &d) }) {
+		if !slices.ContainsFunc(p.Decisions, func(other verdict.Decision) bool { return repeats(&other, &d) }) {
 			p.Decisions = append(p.Decisions, d)
 		}
 	}
@@ -262,8 +261,8 @@ func inject(s *inventory.Service, in *verdict.Injection) error {
 	return nil
 }
 
-// same says whether both say the same, at different steps.
-func same(a, b *verdict.Decision) bool {
+// repeats says whether both say the same, at different steps.
+func repeats(a, b *verdict.Decision) bool {
 	return a.Rule == b.Rule && a.Object == b.Object && a.StatefulSet == b.StatefulSet && a.Path == b.Path &&
 		a.Message == b.Message && a.Mode == b.Mode && a.Skipped == b.Skipped
 }

@@ -10,9 +10,11 @@ import (
 // Preflight is what an apply would do to a cluster, step by step.
 type Preflight struct {
 	// Context names the cluster.
-	Context string    `json:"context"`
-	Steps   []Step    `json:"steps"`
-	End     []Outcome `json:"end"`
+	Context string `json:"context"`
+	// Path is what is rendered and applied; empty for plain manifests.
+	Path  string    `json:"path,omitempty"`
+	Steps []Step    `json:"steps"`
+	End   []Outcome `json:"end"`
 }
 
 // Step is one request of the apply.
@@ -62,7 +64,11 @@ const (
 
 // text tells the steps and the end as tables.
 func (p *Preflight) text(b *bytes.Buffer) {
-	fmt.Fprintf(b, "An apply to the cluster %q, in the order in which Helm sends it:\n", Printable(p.Context))
+	of := ""
+	if p.Path != "" {
+		of = " of " + Printable(p.Path)
+	}
+	fmt.Fprintf(b, "An apply%s to the cluster %q, in the order in which Helm sends it:\n", of, Printable(p.Context))
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for i, s := range p.Steps {
 		what := string(s.Outcome)

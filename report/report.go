@@ -29,8 +29,8 @@ type Report struct {
 	Findings   []Finding `json:"findings"`
 	Errors     []Error   `json:"errors"`
 	Summary    Summary   `json:"summary"`
-	// Preflight is what an apply would do, where a cluster was asked.
-	Preflight *Preflight `json:"preflight,omitempty"`
+	// Preflight is what each apply would do, where a cluster was asked.
+	Preflight []Preflight `json:"preflight,omitempty"`
 	// LeftOut is what was found and deliberately not read.
 	LeftOut []LeftOut `json:"-"`
 	// Notes are warnings about what the manifests say to stsguard.

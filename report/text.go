@@ -41,10 +41,10 @@ func (t textWriter) Write(r *Report) error {
 		t.finding(&b, f, !explained[f.Rule])
 		explained[f.Rule] = true
 	}
-	if r.Preflight != nil && !t.quiet {
-		r.Preflight.text(&b)
-	}
 	if !t.quiet {
+		for i := range r.Preflight {
+			r.Preflight[i].text(&b)
+		}
 		b.WriteString(r.summary() + "\n")
 	}
 	if _, err := t.w.Write(b.Bytes()); err != nil {

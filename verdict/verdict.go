@@ -401,9 +401,6 @@ func settle(all []Decision) []Decision {
 type Report struct {
 	// Decisions are sorted by object.
 	Decisions []Decision
-	// Modes are what becomes of each rule's findings, unless something softens
-	// them: by the rule's id.
-	Modes map[string]config.Mode
 	// Judged are the StatefulSets that were judged, sorted by namespace.
 	Judged []inventory.Ref
 	// Notes are warnings about annotations and exemptions.
@@ -449,8 +446,8 @@ func (j *Judge) extent(asked Levels) policies.Extent {
 	}
 }
 
-// Modes says what becomes of each rule's findings where no namespace says
-// otherwise.
+// Modes says what becomes of each rule's findings, by its id, unless a namespace
+// says otherwise or something softens them.
 func (j *Judge) Modes(asked Levels) map[string]config.Mode {
 	modes := map[string]config.Mode{}
 	for _, rule := range j.engine.Catalog {
@@ -467,7 +464,7 @@ var errGaveUp = fmt.Errorf("%d evaluations had to be stopped, so the rest was no
 
 // Report judges everything in the world.
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *Report {
-	out := &Report{Modes: j.Modes(asked)}
+	out := &Report{}
 	extent := j.extent(asked)
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)

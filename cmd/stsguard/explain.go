@@ -15,6 +15,7 @@ import (
 	"github.com/stsguard/stsguard/explain"
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/inventory/render"
 	"github.com/stsguard/stsguard/report"
 )
 
@@ -35,8 +36,9 @@ func (c *Command) explain() *cobra.Command {
 Kubernetes DNS specification and on CoreDNS, and why not; the SRV records; the
 Service that governs the StatefulSet; and what else selects the pods.
 
-The StatefulSet is looked for in manifests: files, directories with all below
-them, or standard input (-); without a PATH in the working directory. With
+The StatefulSet is looked for in manifests, Helm charts and kustomizations: files,
+directories with all below them, or standard input (-); without a PATH in the
+working directory. With
 --cluster it is that of a cluster, of which Services and StatefulSets are read.
 Names are predicted from what these objects say; the pods are not looked at.
 
@@ -122,12 +124,15 @@ func (c *Command) runExplain(ctx context.Context, f *explainFlags, name string, 
 	if f.live {
 		err = w.readCluster(ctx, &f.cluster)
 	} else {
-		c.readManifests(ctx, &w, paths, c.reading(&f.inputs))
+		err = c.readManifests(ctx, &w, paths, &f.inputs)
 	}
 	if err != nil {
 		return err
 	}
-	sets := explain.Explain(explain.World{Reader: w.reader, Zone: w.zone, Locate: w.locate}, w.namespace, name)
+	var sets []explain.StatefulSet
+	for _, world := range w.worlds {
+		sets = append(sets, explain.Explain(world, w.namespace, name)...)
+	}
 	if len(sets) == 0 {
 		missing := exit{exitUsage, w.notFound(name)}
 		if len(w.errors) == 0 {
@@ -163,9 +168,8 @@ func (c *Command) runExplain(ctx context.Context, f *explainFlags, name string, 
 
 // where is where the StatefulSet is looked for.
 type where struct {
-	reader    inventory.Reader
+	worlds    []explain.World
 	zone      inventory.Zone
-	locate    func(inventory.Ref) report.Location
 	namespace string
 	// cluster is what to call the cluster, empty for manifests.
 	cluster string
@@ -173,20 +177,34 @@ type where struct {
 	errors []report.Error
 }
 
-func (c *Command) readManifests(ctx context.Context, w *where, paths []string, reading manifest.Options) {
+func (c *Command) readManifests(ctx context.Context, w *where, paths []string, in *inputs) error {
+	reading := c.reading(in)
+	rendering, err := in.render.options(in.namespace)
+	if err != nil {
+		return exit{exitUsage, err}
+	}
+	fail := func(errs []manifest.Error) {
+		for _, e := range errs {
+			w.errors = append(w.errors, report.Error(e))
+		}
+	}
 	found := manifest.Find(ctx, paths, reading)
-	set := manifest.Read(ctx, found.Files, reading)
-	for _, l := range found.LeftOut {
+	fail(found.Errors)
+	leftOut := found.LeftOut
+	for rendered := range render.Worlds(ctx, found, rendering) {
+		set := manifest.Read(ctx, rendered.Sources, reading)
+		fail(rendered.Errors)
+		fail(set.Errors)
+		leftOut = append(leftOut, rendered.LeftOut...)
+		w.worlds = append(w.worlds, explain.World{
+			Reader: set.Store, Zone: w.zone,
+			Locate: func(ref inventory.Ref) report.Location { return report.Location(set.Locate(ref, "")) },
+		})
+	}
+	for _, l := range leftOut {
 		c.note("%s is left out: %s", l.Path, l.Reason)
 	}
-	for _, chart := range found.Charts {
-		c.note("%s is left out: Helm chart: render it with `helm template` and explain the result", chart.Path)
-	}
-	for _, e := range append(found.Errors, set.Errors...) {
-		w.errors = append(w.errors, report.Error(e))
-	}
-	w.reader = set.Store
-	w.locate = func(ref inventory.Ref) report.Location { return report.Location(set.Locate(ref, "")) }
+	return nil
 }
 
 func (w *where) readCluster(ctx context.Context, flags *clusterFlags) error {
@@ -202,8 +220,8 @@ func (w *where) readCluster(ctx context.Context, flags *clusterFlags) error {
 	if !s.Permitted("statefulsets", w.namespace) {
 		return exit{exitIncomplete, fmt.Errorf("read cluster %s: may not list statefulsets in namespace %s", at.name, w.namespace)}
 	}
-	w.reader = s.Store
 	w.zone.NoWorkloads, w.zone.NoServices = true, !s.Permitted("services", w.namespace)
+	w.worlds = []explain.World{{Reader: s.Store, Zone: w.zone}}
 	if w.zone.NoServices {
 		w.errors = append(w.errors, report.Error{Message: fmt.Sprintf("read cluster %s: may not list services in namespace %s", at.name, w.namespace)})
 	}
@@ -220,13 +238,15 @@ func (w *where) notFound(name string) error {
 		in += " of cluster " + w.cluster
 	}
 	var others, elsewhere []string
-	for _, namespace := range w.reader.Namespaces() {
-		for _, set := range w.reader.StatefulSets(namespace) {
-			switch {
-			case namespace == w.namespace:
-				others = append(others, set.Name)
-			case set.Name == name:
-				elsewhere = append(elsewhere, namespace)
+	for _, world := range w.worlds {
+		for _, namespace := range world.Namespaces() {
+			for _, set := range world.StatefulSets(namespace) {
+				switch {
+				case namespace == w.namespace:
+					others = append(others, set.Name)
+				case set.Name == name:
+					elsewhere = append(elsewhere, namespace)
+				}
 			}
 		}
 	}

@@ -30,7 +30,8 @@ func (c *Command) fix() *cobra.Command {
 that changes nothing for clients: a governing Service that doesn't say
 clusterIP: None, a StatefulSet that doesn't name the one headless Service of its
 pods, a Service that selects another value than the pods' label. All else is
-left as it is, with a hint.
+left as it is, with a hint; so is what is rendered from Helm charts and
+kustomizations, where the hint names the template.
 
 Standard output is a unified diff, for patch -p1, or for git apply at the top of
 a repository; nothing is written without --write. Only the lines that must
@@ -69,7 +70,13 @@ func (c *Command) runFix(ctx context.Context, f *fixFlags, paths []string) error
 	if err != nil {
 		return err
 	}
-	fixes := lint.Fix(ctx, lint.FixOptions{Paths: paths, Reading: c.reading(&f.inputs), Judge: judge, CreateMissing: f.createMissing})
+	rendering, err := f.render.options(f.namespace)
+	if err != nil {
+		return exit{exitUsage, err}
+	}
+	fixes := lint.Fix(ctx, lint.FixOptions{
+		Paths: paths, Reading: c.reading(&f.inputs), Rendering: rendering, Judge: judge, CreateMissing: f.createMissing,
+	})
 	for _, note := range judge.Notes() {
 		c.note("%s", note)
 	}
@@ -83,7 +90,7 @@ func (c *Command) runFix(ctx context.Context, f *fixFlags, paths []string) error
 		fmt.Fprintln(c.Stderr, e)
 	}
 	if fixes.Read == 0 && len(fixes.Errors) == 0 {
-		c.note("no manifests found: there is no .yaml, .yml or .json file to read")
+		c.note("no manifests found: there is no .yaml, .yml or .json file, Helm chart or kustomization to read")
 	}
 	if f.write {
 		var written []string

@@ -21,11 +21,13 @@ import (
 type inputs struct {
 	namespace, config string
 	exclude           []string
+	render            renderFlags
 }
 
 func (in *inputs) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&in.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none")
+	cmd.Flags().StringVarP(&in.namespace, "namespace", "n", "default", "namespace `NS` of objects that give none, and of Helm releases")
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions) // which was added just now
+	in.render.add(cmd)
 	configFlag(cmd, &in.config)
 	cmd.Flags().StringArrayVar(&in.exclude, "exclude", nil, "leave out files and directories by name or, with a slash, by path (`GLOB`; repeatable)")
 }

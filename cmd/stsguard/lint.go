@@ -38,11 +38,15 @@ func (c *Command) lint() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "lint [PATH|-]...",
-		Short: "Check manifests",
+		Short: "Check manifests, Helm charts and kustomizations",
 		Long: `Check the StatefulSets and Services in manifests: files, directories with all
 below them, or standard input (-). Without a PATH the working directory is
-checked. All that is given to one call is one world: a StatefulSet's Service may
-stand in any file, and the nearest one counts.
+checked. All manifests that are given to one call are one world: a StatefulSet's
+Service may stand in any file, and the nearest one counts.
+
+Helm charts, as directories or .tgz, are rendered, and kustomizations built, each
+as a world of its own. Nothing is fetched for that. What a kustomization includes
+isn't checked by itself.
 
 Exit codes:
   0  nothing was found at or above --fail-on
@@ -51,7 +55,8 @@ Exit codes:
   3  an input could not be read, parsed or judged, or the output could not be
      written; the rest was still checked and reported`,
 		Example: `  stsguard lint deploy/
-  helm template my-release ./chart | stsguard lint -
+  stsguard lint charts/web -f production.yaml --set replicas=3
+  kubectl get statefulsets,services -o yaml | stsguard lint -
   stsguard lint --level advice --fail-on none -o json .
   stsguard lint -o text -o sarif=stsguard.sarif .`,
 		RunE: func(cmd *cobra.Command, paths []string) error {
@@ -123,6 +128,9 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 			return exit{exitUsage, err}
 		}
 	}
+	if o.Rendering, err = f.render.options(o.Reading.Namespace); err != nil {
+		return exit{exitUsage, err}
+	}
 	var read atomic.Int64
 	o.Reading.Progress = &read
 	stop := c.progress(&f.output, func() string { return fmt.Sprintf("stsguard: working... files read: %d", read.Load()) })
@@ -137,7 +145,7 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	switch {
 	case len(r.Errors) > 0:
 	case r.Summary.Files == 0:
-		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: there is no .yaml, .yml or .json file to read"})
+		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: there is no .yaml, .yml or .json file, Helm chart or kustomization to read"})
 	case r.Summary.Documents == 0:
 		r.Notes = append(r.Notes, report.Note{Message: "no manifests found: what was read is empty"})
 	}

@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE") == "1",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": script.Exits},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": script.Exits, "pack": script.Pack},
 	})
 }
 

@@ -102,6 +102,9 @@ func Values(files, set []string) (map[string]any, error) {
 
 // World is what is judged together.
 type World struct {
+	// Path is the chart or kustomization that it is rendered from; empty for
+	// the plain manifests.
+	Path    string
 	Sources []manifest.Source
 	// LeftOut is what has no manifests to render.
 	LeftOut []manifest.LeftOut
@@ -126,12 +129,22 @@ func Worlds(ctx context.Context, found *manifest.Found, o Options) iter.Seq[Worl
 			return
 		}
 		for _, root := range found.Charts {
-			if ctx.Err() != nil || !yield(renderChart(ctx, root, o)) {
+			if ctx.Err() != nil {
+				return
+			}
+			w := renderChart(ctx, root, o)
+			w.Path = root.Path
+			if !yield(w) {
 				return
 			}
 		}
 		for _, k := range p.roots {
-			if ctx.Err() != nil || !yield(renderKustomization(ctx, k, cmp.Or(o.Namespace, "default"))) {
+			if ctx.Err() != nil {
+				return
+			}
+			w := renderKustomization(ctx, k, cmp.Or(o.Namespace, "default"))
+			w.Path = k.Path
+			if !yield(w) {
 				return
 			}
 		}

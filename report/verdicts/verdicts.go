@@ -51,12 +51,12 @@ func Object(ref inventory.Ref) report.Object {
 
 // Rules are the whole catalog, so that formats which describe rules say the
 // same whatever was found.
-func Rules(catalog policies.Catalog, judged *verdict.Report) []report.Rule {
+func Rules(catalog policies.Catalog, modes map[string]config.Mode) []report.Rule {
 	out := make([]report.Rule, len(catalog))
 	for i, r := range catalog {
 		out[i] = report.Rule{
 			ID: r.ID, Title: r.Title, Description: r.Description, Remedy: r.Remedy, Level: string(r.Level), URL: ruleURL(r),
-			Judged: r.Subject == policies.Relation && judged.Modes[r.ID] != config.Off,
+			Judged: r.Subject == policies.Relation && modes[r.ID] != config.Off,
 		}
 	}
 	return out

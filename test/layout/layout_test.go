@@ -30,14 +30,15 @@ func TestWhoKnowsWhom(t *testing.T) {
 	)
 	for pkg, banned := range map[string][]string{
 		"inventory":            {opa, client, runtime, module + "policies", module + "verdict", module + "config"},
-		"inventory/manifest":   {opa, client, runtime, module + "policies", module + "verdict", module + "config"},
+		"inventory/manifest":   {opa, client, runtime, helm, kustom, module + "policies", module + "verdict", module + "config"},
+		"inventory/render":     {opa, runtime, module + "policies", module + "verdict", module + "config", module + "inventory/cluster"},
 		"inventory/cluster":    {opa, runtime, module + "policies", module + "verdict", module + "config"},
 		"policies":             {client, runtime, module + "verdict", module + "config"},
 		"config":               {client, runtime, module + "verdict"},
 		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
 		"report":               {opa, client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
 		"explain":              {opa, client, runtime, module + "lint", module + "audit", module + "webhook", module + "policies", module + "inventory/cluster", module + "inventory/manifest"},
-		"lint":                 {client, runtime, module + "audit", module + "webhook", module + "inventory/cluster"},
+		"lint":                 {runtime, module + "audit", module + "webhook", module + "inventory/cluster"}, // Helm's engine brings a client
 		"audit":                {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster", module + "inventory/manifest"},
 		"webhook":              {module + "audit", module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
 		"cmd/stsguard-webhook": {helm, kustom, module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
@@ -45,6 +46,23 @@ func TestWhoKnowsWhom(t *testing.T) {
 		for _, dep := range deps(t, pkg) {
 			if i := slices.IndexFunc(banned, func(b string) bool { return strings.HasPrefix(dep+"/", b) || dep == b }); i >= 0 {
 				t.Errorf("%s must not know %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// Only rendering knows Helm and kustomize, and lint no client but theirs.
+func TestOnlyRenderingKnowsTheRenderers(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		for _, dep := range fields[1:] {
+			rendering := strings.HasPrefix(dep, "helm.sh/") || strings.HasPrefix(dep, "sigs.k8s.io/kustomize/")
+			if rendering && fields[0] != module+"inventory/render" || fields[0] == module+"lint" && strings.HasPrefix(dep, "k8s.io/client-go/") {
+				t.Errorf("%s must not import %s", fields[0], dep)
 			}
 		}
 	}

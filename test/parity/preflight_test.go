@@ -95,10 +95,10 @@ func (s *space) preflight(t *testing.T, g *guarded.Guarded, doc map[string]any) 
 		return nil
 	}
 	r := s.ask(t, g, &unstructured.Unstructured{Object: doc["object"].(map[string]any)})
-	if r.Preflight == nil || len(r.Preflight.Steps) != 1 {
+	if len(r.Preflight) != 1 || len(r.Preflight[0].Steps) != 1 {
 		t.Fatalf("a preflight of one object: %+v", r.Preflight)
 	}
-	step := r.Preflight.Steps[0]
+	step := r.Preflight[0].Steps[0]
 	if step.Operation != doc["operation"] {
 		t.Errorf("preflight takes the request for an %s", step.Operation)
 	}
@@ -125,19 +125,20 @@ func TestPreflight(t *testing.T) {
 				o.SetNamespace("")
 			}
 			r := s.ask(t, g, objects...)
-			if len(r.Preflight.Steps) != len(objects) {
-				t.Fatalf("%d steps for %d objects", len(r.Preflight.Steps), len(objects))
+			told := r.Preflight[0]
+			if len(told.Steps) != len(objects) {
+				t.Fatalf("%d steps for %d objects", len(told.Steps), len(objects))
 			}
 			for i, o := range objects {
 				waitForCache(t, g)
 				s.warnings = nil
-				p := predicted{r, r.Preflight.Steps[i]}
+				p := predicted{r, told.Steps[i]}
 				if p.step.Object.Name != o.GetName() || p.step.Operation != "create" {
 					t.Fatalf("step %d is %+v, want %s %q", i+1, p.step, o.GetKind(), o.GetName())
 				}
 				p.check(t, s, o, s.create(t, o))
 			}
-			for _, end := range r.Preflight.End {
+			for _, end := range told.End {
 				_, err := s.client.Resource(statefulSets).Namespace(s.namespace).Get(t.Context(), end.Object.Name, metav1.GetOptions{})
 				if (err != nil) != (end.State == report.Absent) {
 					t.Errorf("in the end %q is %s, and the API server says %v", end.Object.Name, end.State, err)
