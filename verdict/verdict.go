@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/parallel"
 	"github.com/stsguard/stsguard/policies"
 )
 
@@ -466,56 +468,68 @@ var errGaveUp = fmt.Errorf("%d evaluations had to be stopped, so the rest was no
 func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *Report {
 	out := &Report{}
 	extent := j.extent(asked)
-	ctx, giveUp := context.WithCancelCause(ctx)
+	judging, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	overdue := 0
-	keep := func(l levels, ref inventory.Ref, m *inventory.Meta, in judgement, err error) {
-		if errors.Is(err, policies.ErrOverdue) {
-			if overdue++; overdue == patience {
-				giveUp(errGaveUp)
-				out.Errors = append(out.Errors, errGaveUp)
-			}
-		}
-		if err != nil {
-			if !errors.Is(err, errGaveUp) {
-				out.Errors = append(out.Errors, err)
-			}
-			return
-		}
-		for _, text := range j.unknownIgnores(m) {
-			out.Notes = append(out.Notes, Note{Object: ref, Message: text})
-		}
-		out.Decisions = append(out.Decisions, j.decide(in, l)...)
-		if in.set != nil {
-			out.Judged = append(out.Judged, ref)
-		}
-	}
 	namespaces := r.Namespaces()
 	slices.Sort(namespaces)
+	// In a fixed order: of findings that repeat each other, one is kept.
+	var all []*judged
 	for _, ns := range namespaces {
 		if j.Exempts(ns) {
 			out.Notes = append(out.Notes, Note{Message: fmt.Sprintf("nothing in namespace %q is judged: the configuration exempts it", ns)})
 			continue
 		}
 		l := asked.over(j.levels(r.Namespace(ns)))
-		// In a fixed order: of findings that repeat each other, one is kept.
 		for _, message := range l.invalid {
 			out.Notes = append(out.Notes, Note{Message: message})
 		}
 		for _, set := range sorted(r.StatefulSets(ns)) {
 			if !set.Deleting {
-				rel := inventory.Relate(r, set)
-				rel.Elsewhere = inventory.Elsewhere(r, set)
-				in, err := j.relation(ctx, rel, extent)
-				keep(l, set.Ref(), &set.Meta, in, err)
+				all = append(all, &judged{ref: set.Ref(), meta: &set.Meta, levels: l, set: true, judge: func() (judgement, error) {
+					rel := inventory.Relate(r, set)
+					rel.Elsewhere = inventory.Elsewhere(r, set)
+					return j.relation(judging, rel, extent)
+				}})
 			}
 		}
 		for _, s := range sorted(r.Services(ns)) {
 			if !s.Deleting {
-				in, err := j.service(ctx, inventory.Govern(r, s), extent)
-				keep(l, s.Ref(), &s.Meta, in, err)
+				all = append(all, &judged{ref: s.Ref(), meta: &s.Meta, levels: l, judge: func() (judgement, error) {
+					return j.service(judging, inventory.Govern(r, s), extent)
+				}})
 			}
 		}
+	}
+	var overdue atomic.Int64
+	parallel.Do(judging, len(all), func(i int) {
+		x := all[i]
+		in, err := x.judge()
+		if x.err = err; err == nil {
+			x.decisions, x.done = j.decide(in, x.levels), true
+		}
+		if errors.Is(err, policies.ErrOverdue) && overdue.Add(1) == patience {
+			giveUp(errGaveUp)
+		}
+	})
+	for _, x := range all {
+		switch {
+		case x.err != nil && !errors.Is(x.err, errGaveUp):
+			out.Errors = append(out.Errors, x.err)
+		case x.done:
+			for _, text := range j.unknownIgnores(x.meta) {
+				out.Notes = append(out.Notes, Note{Object: x.ref, Message: text})
+			}
+			out.Decisions = append(out.Decisions, x.decisions...)
+			if x.set {
+				out.Judged = append(out.Judged, x.ref)
+			}
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		out.Errors = append(out.Errors, fmt.Errorf("judging was interrupted: %w", ctx.Err()))
+	case judging.Err() != nil:
+		out.Errors = append(out.Errors, errGaveUp)
 	}
 	out.Decisions = slices.DeleteFunc(settle(out.Decisions), func(d Decision) bool { return d.Mode == config.Off })
 	slices.SortStableFunc(out.Decisions, func(a, b Decision) int {
@@ -526,6 +540,19 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 	})
 	slices.SortFunc(out.Errors, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	return out
+}
+
+// judged is one StatefulSet or Service while it is judged.
+type judged struct {
+	ref    inventory.Ref
+	meta   *inventory.Meta
+	levels levels
+	// set says that it is a StatefulSet.
+	set       bool
+	judge     func() (judgement, error)
+	decisions []Decision
+	done      bool
+	err       error
 }
 
 func sorted[T interface{ Ref() inventory.Ref }](list []T) []T {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	kubectl "k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/stsguard/stsguard/parallel"
 )
 
 // chart is what a chart of a database renders to: a StatefulSet, its two
@@ -103,7 +105,7 @@ func BenchmarkRead(b *testing.B) {
 		b.SetBytes(size)
 		b.ReportAllocs()
 		for b.Loop() {
-			parallel(b.Context(), len(paths), func(i int) {
+			parallel.Do(b.Context(), len(paths), func(i int) {
 				data, err := os.ReadFile(paths[i])
 				if err != nil {
 					b.Error(err)

@@ -18,12 +18,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/parallel"
 )
 
 // Options say how to read. The zero value reads the process's working
@@ -122,7 +121,7 @@ type LeftOut struct {
 func Read(ctx context.Context, sources []Source, opts Options) *Set {
 	s := &Set{Store: &inventory.Store{}, objects: map[inventory.Ref]*object{}}
 	files := make([]*file, len(sources))
-	parallel(ctx, len(sources), func(i int) {
+	parallel.Do(ctx, len(sources), func(i int) {
 		files[i] = &file{Source: sources[i]}
 		files[i].read(ctx)
 		if opts.Progress != nil {
@@ -226,7 +225,7 @@ func (f *file) read(ctx context.Context) {
 			f.documents = append(f.documents, d)
 		}
 	}
-	parallel(ctx, len(f.documents), func(i int) { f.documents[i].decode() })
+	parallel.Do(ctx, len(f.documents), func(i int) { f.documents[i].decode() })
 	f.documents = slices.DeleteFunc(f.documents, func(d *document) bool { return len(d.objects) == 0 && len(d.errors) == 0 })
 	for _, d := range f.documents {
 		d.forget()
@@ -259,22 +258,4 @@ func readAll(open func() (io.ReadCloser, error)) ([]byte, error) {
 	}
 	_, err = b.ReadFrom(r)
 	return b.Bytes(), err
-}
-
-// parallel calls f for 0 to n-1 on all cores, until ctx ends.
-func parallel(ctx context.Context, n int, f func(i int)) {
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		workers.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(i)
-			}
-		})
-	}
-	workers.Wait()
 }

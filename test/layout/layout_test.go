@@ -33,6 +33,7 @@ func TestWhoKnowsWhom(t *testing.T) {
 		"inventory/manifest":   {opa, client, runtime, helm, kustom, module + "policies", module + "verdict", module + "config"},
 		"inventory/render":     {opa, runtime, module + "policies", module + "verdict", module + "config", module + "inventory/cluster"},
 		"inventory/cluster":    {opa, runtime, module + "policies", module + "verdict", module + "config"},
+		"parallel":             {opa, client, runtime, module + "inventory", module + "policies", module + "config"},
 		"policies":             {client, runtime, module + "verdict", module + "config"},
 		"config":               {client, runtime, module + "verdict"},
 		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
