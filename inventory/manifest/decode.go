@@ -16,7 +16,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -72,35 +71,42 @@ var apiVersions = map[string][]string{
 	string(inventory.KindStatefulSet): {"apps/v1", "apps/v1beta2", "apps/v1beta1"},
 }
 
-// workloads are the kinds of what else makes pods, with where their labels
-// stand. What versions of an API they have makes no difference.
-var workloads = map[string]struct {
-	groups []string
-	labels []string
-}{
-	"Pod":                   {[]string{""}, []string{"metadata", "labels"}},
-	"ReplicationController": {[]string{""}, []string{"spec", "template", "metadata", "labels"}},
-	"Deployment":            {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
-	"DaemonSet":             {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
-	"ReplicaSet":            {[]string{"apps", "extensions"}, []string{"spec", "template", "metadata", "labels"}},
-	"Job":                   {[]string{"batch"}, []string{"spec", "template", "metadata", "labels"}},
-	"CronJob":               {[]string{"batch"}, []string{"spec", "jobTemplate", "spec", "template", "metadata", "labels"}},
+// workloads are the kinds of what else makes pods, with the groups they are in.
+// What versions of an API they have makes no difference.
+var workloads = map[string][]string{
+	"Pod":                   {""},
+	"ReplicationController": {""},
+	"Deployment":            {"apps", "extensions"},
+	"DaemonSet":             {"apps", "extensions"},
+	"ReplicaSet":            {"apps", "extensions"},
+	"Job":                   {"batch"},
+	"CronJob":               {"batch"},
 }
 
 // wanted says whether a document of the kind may hold an object that counts.
 func wanted(kind string) bool {
-	return apiVersions[kind] != nil || workloads[kind].groups != nil || isList(kind)
+	return apiVersions[kind] != nil || workloads[kind] != nil || isList(kind)
 }
 
 func isList(kind string) bool { return strings.HasSuffix(kind, "List") }
 
 func (d *document) decode() {
-	data, ok := d.data, true
 	if d.json {
-		data = d.withoutDuplicates()
-	} else if data, ok = d.toJSON(); !ok {
+		d.decodeObject(d.withoutDuplicates(), "", "", "", 0)
+	} else if data, h, ok := quickJSON(d.data); ok {
+		d.decodeHead(h, data, "", "", "", 0)
+	} else {
+		d.decodeYAML()
+	}
+}
+
+// decodeYAML has the YAML library read it.
+func (d *document) decodeYAML() {
+	data, ok := d.toJSON()
+	if !ok {
 		return
-	} else if !d.plain {
+	}
+	if !d.plain {
 		d.checkTrailing()
 	}
 	d.decodeObject(data, "", "", "", 0)
@@ -226,45 +232,76 @@ func (d *document) checkTrailing() {
 	}
 }
 
-// decodeObject reads one object, and those in it if it is a list. The kind and
-// apiVersion of the list that it is in are its own where it has none.
+// head is what an object says of itself at its root.
+type head struct {
+	APIVersion gojson.RawMessage `json:"apiVersion"`
+	Kind       gojson.RawMessage `json:"kind"`
+	Items      gojson.RawMessage `json:"items"`
+}
+
+func (h *head) set(key []byte, value gojson.RawMessage) {
+	switch string(key) {
+	case "apiVersion":
+		h.APIVersion = value
+	case "kind":
+		h.Kind = value
+	case "items":
+		h.Items = value
+	}
+}
+
+// text returns the string that a JSON value is, empty if it is none. It is
+// absent if it is null or not there.
+func text(value gojson.RawMessage) (s string, absent bool) {
+	if len(value) == 0 || string(value) == "null" {
+		return "", true
+	}
+	if json.UnmarshalCaseSensitivePreserveInts(value, &s) != nil {
+		return "", false
+	}
+	return s, false
+}
+
+// decodeObject reads one object, and those in it if it is a list.
 func (d *document) decodeObject(data []byte, pointer, apiVersion, kind string, depth int) {
-	var head struct {
-		APIVersion any               `json:"apiVersion"`
-		Kind       any               `json:"kind"`
-		Items      gojson.RawMessage `json:"items"`
+	var h head
+	if bytes.HasPrefix(data, []byte("{")) && json.UnmarshalCaseSensitivePreserveInts(data, &h) == nil {
+		d.decodeHead(h, data, pointer, apiVersion, kind, depth)
 	}
-	if !bytes.HasPrefix(data, []byte("{")) || json.UnmarshalCaseSensitivePreserveInts(data, &head) != nil {
-		return
-	}
-	if k, ok := head.Kind.(string); ok && k != "" {
+}
+
+// decodeHead reads an object that has the head. The kind and apiVersion of the
+// list that it is in are its own where it has none.
+func (d *document) decodeHead(h head, data []byte, pointer, apiVersion, kind string, depth int) {
+	if k, absent := text(h.Kind); k != "" {
 		if k != kind {
 			kind, apiVersion = k, ""
 		}
-	} else if head.Kind != nil && head.Kind != "" {
+	} else if !absent && string(h.Kind) != `""` {
 		return
 	}
-	if v, ok := head.APIVersion.(string); ok && v != "" {
-		apiVersion = v
+	version, noVersion := text(h.APIVersion)
+	if version != "" {
+		apiVersion = version
 	}
 	if isList(kind) {
-		d.decodeItems(head.Items, pointer, apiVersion, strings.TrimSuffix(kind, "List"), depth)
+		d.decodeItems(h.Items, pointer, apiVersion, strings.TrimSuffix(kind, "List"), depth)
 		return
 	}
 	versions := apiVersions[kind]
 	group, _, grouped := strings.Cut(apiVersion, "/")
 	switch {
-	case workloads[kind].groups != nil:
+	case workloads[kind] != nil:
 		if !grouped {
 			group = ""
 		}
-		if slices.Contains(workloads[kind].groups, group) {
+		if slices.Contains(workloads[kind], group) {
 			d.decodeWorkload(data, pointer, apiVersion, kind)
 		}
 	case versions == nil:
 	case slices.Contains(versions, apiVersion):
 		d.decodeWanted(data, pointer, apiVersion, kind)
-	case apiVersion == "" && head.APIVersion == nil:
+	case apiVersion == "" && noVersion:
 		d.fail(pointer, "apiVersion is missing")
 	case apiVersion == "":
 		d.fail(pointer+"/apiVersion", fmt.Sprintf("apiVersion: must be %s", versions[0]))
@@ -334,17 +371,38 @@ func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
 // decodeWorkload reads which labels the pods have. Whatever else is wrong with
 // it is not for this program to say.
 func (d *document) decodeWorkload(data []byte, pointer, apiVersion, kind string) {
-	var content map[string]any
-	if json.UnmarshalCaseSensitivePreserveInts(data, &content) != nil {
+	type meta struct {
+		Namespace    string            `json:"namespace"`
+		Name         string            `json:"name"`
+		GenerateName string            `json:"generateName"`
+		Labels       map[string]string `json:"labels"`
+	}
+	type template struct {
+		Metadata meta `json:"metadata"`
+	}
+	var w struct {
+		Metadata meta `json:"metadata"`
+		Spec     struct {
+			Template    template `json:"template"`
+			JobTemplate struct {
+				Spec struct {
+					Template template `json:"template"`
+				} `json:"spec"`
+			} `json:"jobTemplate"`
+		} `json:"spec"`
+	}
+	if json.UnmarshalCaseSensitivePreserveInts(data, &w) != nil {
 		return
 	}
-	labels, _, err := unstructured.NestedStringMap(content, workloads[kind].labels...)
-	if err != nil {
-		return
+	labels := w.Spec.Template.Metadata.Labels
+	switch kind {
+	case "Pod":
+		labels = w.Metadata.Labels
+	case "CronJob":
+		labels = w.Spec.JobTemplate.Spec.Template.Metadata.Labels
 	}
-	meta := (&unstructured.Unstructured{Object: content})
 	d.objects = append(d.objects, &object{document: d, pointer: pointer, apiVersion: apiVersion, workload: &inventory.Workload{
-		Meta:      inventory.Meta{Namespace: meta.GetNamespace(), Name: cmp.Or(meta.GetName(), meta.GetGenerateName())},
+		Meta:      inventory.Meta{Namespace: w.Metadata.Namespace, Name: cmp.Or(w.Metadata.Name, w.Metadata.GenerateName)},
 		Kind:      inventory.Kind(kind),
 		PodLabels: labels,
 	}})

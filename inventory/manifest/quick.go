@@ -1,0 +1,529 @@
+package manifest
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"sigs.k8s.io/yaml"
+)
+
+// quickJSON converts YAML that is written as manifests usually are to JSON, many
+// times as fast as the YAML library, with the values that the library gives. It
+// says false wherever it isn't sure, and of all that is wrong: what that is,
+// and where, is the library's to say.
+//
+// What it knows are mappings and lists in block style, scalars on one line,
+// literal blocks of text, and flow style on one line. A line means nothing else
+// than that: no anchor, alias, tag, directive or explicit key, no scalar that
+// goes on in the next line, no tab but in text, and no key twice.
+func quickJSON(data []byte) (json []byte, h head, ok bool) {
+	if !isQuickText(data) {
+		return nil, h, false
+	}
+	r := quickReader{rest: data, out: make([]byte, 0, len(data)+len(data)/4)}
+	r.next()
+	if r.first && isSeparator(r.line) {
+		r.next()
+	}
+	if r.indent < 0 || !r.mapping(r.indent, 0) {
+		return nil, h, false
+	}
+	return r.out, r.head, r.indent < 0
+}
+
+const (
+	// maxQuickDepth is how deep a document may be for quickJSON.
+	maxQuickDepth = 100
+	// maxQuickKeys is how many keys a mapping may have for it: each is compared
+	// with all.
+	maxQuickKeys = 64
+	// maxQuickKey is how long a key may be for it. The library has a limit, too.
+	maxQuickKey = 256
+)
+
+// isQuickText says whether the text has no character that YAML doesn't allow,
+// or takes for the end of a line where others don't.
+func isQuickText(data []byte) bool {
+	for i := 0; i < len(data); {
+		c := data[i]
+		if c < utf8.RuneSelf {
+			if c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
+				return false
+			}
+			i++
+			continue
+		}
+		switch r, size := utf8.DecodeRune(data[i:]); {
+		case r == utf8.RuneError, r < 0xa0, r == 0x2028, r == 0x2029, r == 0xfeff, r >= 0xfffe && r <= 0xffff:
+			return false
+		default:
+			i += size
+		}
+	}
+	return true
+}
+
+// quickReader stands at one line that says something.
+type quickReader struct {
+	rest   []byte // behind the line
+	line   []byte
+	first  bool   // nothing stood before the line
+	indent int    // where text begins; -1 at the end
+	text   []byte // the line, or what is left of it
+
+	out  []byte
+	head head
+	keys [][]byte // those of all mappings that aren't finished
+}
+
+// next goes on to the next line that isn't blank or a comment.
+func (r *quickReader) next() {
+	r.first = r.line == nil
+	for len(r.rest) > 0 {
+		r.line, r.rest = cutLine(r.rest)
+		r.text = bytes.TrimLeft(r.line, " ")
+		if len(r.text) > 0 && r.text[0] != '#' {
+			r.indent = len(r.line) - len(r.text)
+			return
+		}
+	}
+	r.indent, r.text = -1, nil
+}
+
+func cutLine(data []byte) (line, rest []byte) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return data[:i], data[i+1:]
+	}
+	return data, nil
+}
+
+// isItem says whether the text begins a list's item.
+func isItem(text []byte) bool {
+	return text[0] == '-' && (len(text) == 1 || text[1] == ' ')
+}
+
+// mapping reads the mapping whose keys stand at the indent.
+func (r *quickReader) mapping(indent, depth int) bool {
+	if depth > maxQuickDepth {
+		return false
+	}
+	first := len(r.keys)
+	r.out = append(r.out, '{')
+	for r.indent == indent {
+		key, rest, ok := cutKey(r.text)
+		if !ok || !r.key(key, first) {
+			return false
+		}
+		start := len(r.out)
+		if !r.value(rest, indent, true, depth) {
+			return false
+		}
+		if depth == 0 {
+			r.head.set(key, r.out[start:len(r.out):len(r.out)])
+		}
+		r.out = append(r.out, ',')
+	}
+	r.keys = r.keys[:first]
+	r.out[len(r.out)-1] = '}'
+	return r.indent < indent
+}
+
+// list reads the list whose items stand at the indent. It may end where a
+// mapping at the same indent goes on.
+func (r *quickReader) list(indent, depth int) bool {
+	if depth > maxQuickDepth {
+		return false
+	}
+	r.out = append(r.out, '[')
+	for r.indent == indent && isItem(r.text) {
+		text := bytes.TrimLeft(r.text[1:], " ")
+		column := indent + len(r.text) - len(text)
+		ok := false
+		switch {
+		case len(text) > 0 && isItem(text):
+			r.indent, r.text = column, text
+			ok = r.list(column, depth+1) && r.indent < column
+		case len(text) > 0 && beginsMapping(text):
+			r.indent, r.text = column, text
+			ok = r.mapping(column, depth+1)
+		default:
+			ok = r.value(r.text[1:], indent, false, depth)
+		}
+		if !ok {
+			return false
+		}
+		r.out = append(r.out, ',')
+	}
+	r.out[len(r.out)-1] = ']'
+	return r.indent <= indent
+}
+
+// beginsMapping says whether the text begins with a key.
+func beginsMapping(text []byte) bool {
+	_, _, ok := cutKey(text)
+	return ok
+}
+
+// cutKey takes a key and its colon off the text, which isn't empty. A key that
+// may be something else than a string is none.
+func cutKey(text []byte) (key, rest []byte, ok bool) {
+	if text[0] == '"' || text[0] == '\'' {
+		if key, rest, ok = unquote(text); !ok {
+			return nil, nil, false
+		}
+	} else {
+		end := wordEnd(text)
+		key, rest = text[:end], text[end:]
+		if end == 0 || key[0] == '-' || isSpecial(key) || isNumeric(key) {
+			return nil, nil, false
+		}
+	}
+	if len(rest) == 0 || rest[0] != ':' || len(rest) > 1 && rest[1] != ' ' {
+		return nil, nil, false
+	}
+	return key, rest[1:], true
+}
+
+// key writes a key, which must not be among those from first on.
+func (r *quickReader) key(key []byte, first int) bool {
+	if string(key) == "<<" || len(key) > maxQuickKey || len(r.keys)-first == maxQuickKeys {
+		return false
+	}
+	for _, other := range r.keys[first:] {
+		if bytes.Equal(other, key) {
+			return false
+		}
+	}
+	r.keys = append(r.keys, key)
+	r.string(key)
+	r.out = append(r.out, ':')
+	return true
+}
+
+// value reads what stands behind a key or a list's dash at the indent, and
+// below it, and goes on to the next line.
+func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int) bool {
+	text = bytes.TrimLeft(text, " ")
+	switch {
+	case isRest(text):
+		r.next()
+		switch {
+		case r.indent > indent && isItem(r.text):
+			return r.list(r.indent, depth+1) && r.indent <= indent
+		case r.indent > indent && beginsMapping(r.text):
+			return r.mapping(r.indent, depth+1) && r.indent <= indent
+		case r.indent > indent:
+			return r.inline(r.text, depth) && r.indent <= indent
+		case r.indent == indent && ofKey && isItem(r.text):
+			return r.list(indent, depth+1)
+		}
+		r.out = append(r.out, "null"...)
+		return true
+	case text[0] == '|':
+		return r.literal(text[1:], indent)
+	}
+	return r.inline(text, depth) && r.indent <= indent
+}
+
+// inline reads a value that is all on one line, and goes on to the next.
+func (r *quickReader) inline(text []byte, depth int) bool {
+	ok := false
+	switch text[0] {
+	case '[', '{', '"', '\'':
+		text, ok = r.flow(text, depth+1)
+		ok = ok && isComment(text)
+	default:
+		ok = r.plain(text)
+	}
+	r.next()
+	return ok
+}
+
+// isRest says whether nothing follows but a comment, which the text begins
+// with.
+func isRest(text []byte) bool { return len(text) == 0 || text[0] == '#' }
+
+// isComment says whether nothing follows a value but blanks and a comment.
+func isComment(text []byte) bool {
+	rest := bytes.TrimLeft(text, " ")
+	return len(rest) == 0 || rest[0] == '#' && len(rest) < len(text)
+}
+
+// plain reads a scalar without quotes, to the end of the line.
+func (r *quickReader) plain(text []byte) bool {
+	switch c := text[0]; {
+	case (c == '-' || c == ':') && (len(text) == 1 || text[1] == ' '):
+		return false
+	case isWord[c], c == ':', c >= utf8.RuneSelf:
+	case strings.IndexByte("+$()=~\\^;", c) >= 0:
+	default:
+		return false
+	}
+	end := len(text)
+	for i, c := range text {
+		switch c {
+		case '\t':
+			return false
+		case ':':
+			if i+1 == len(text) || text[i+1] == ' ' {
+				return false
+			}
+		case '#':
+			if text[i-1] == ' ' {
+				end = i
+			}
+		}
+		if end < len(text) {
+			break
+		}
+	}
+	return r.scalar(bytes.TrimRight(text[:end], " "))
+}
+
+// scalar writes what a scalar without quotes stands for.
+func (r *quickReader) scalar(s []byte) bool {
+	switch {
+	case isInteger(s), string(s) == "true", string(s) == "false", string(s) == "null":
+		r.out = append(r.out, s...)
+	case isNumeric(s) || isSpecial(s):
+		list, err := yaml.YAMLToJSONStrict(append([]byte("- "), s...))
+		if err != nil {
+			return false
+		}
+		r.out = append(r.out, list[1:len(list)-1]...)
+	default:
+		r.string(s)
+	}
+	return true
+}
+
+// isInteger says whether the text is an integer in the same form as JSON has
+// it.
+func isInteger(s []byte) bool {
+	if string(s) == "0" {
+		return true
+	}
+	if len(s) == 0 || len(s) > 18 || s[0] == '0' {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// isNumeric says whether the text may be a number, by what it is made of.
+func isNumeric(s []byte) bool {
+	if c := s[0]; c != '+' && c != '-' && c != '.' && (c < '0' || c > '9') {
+		return false
+	}
+	digits, dots := 0, 0
+	for _, c := range s {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case c == '.':
+			dots++
+		case strings.IndexByte("+-_abcdefoxABCDEFOX", c) < 0:
+			return false
+		}
+	}
+	return digits > 0 && dots < 2
+}
+
+// isSpecial says whether the text is a word that may mean something else: true,
+// say.
+func isSpecial(s []byte) bool {
+	if len(s) > 5 || strings.IndexByte("yYnNtTfFoO~.+-", s[0]) < 0 {
+		return false
+	}
+	switch string(bytes.ToLower(s)) {
+	case "y", "yes", "n", "no", "true", "false", "on", "off", "null", "~", ".nan", ".inf", "+.inf", "-.inf":
+		return true
+	}
+	return false
+}
+
+// unquote takes a quoted scalar off the text, if it ends there and if nothing
+// in it needs more than a look.
+func unquote(text []byte) (s, rest []byte, ok bool) {
+	quote := text[0]
+	start := 1
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\t':
+			return nil, nil, false
+		case c == '\\' && quote == '"':
+			s = append(s, text[start:i]...)
+			if i++; i == len(text) {
+				return nil, nil, false
+			}
+			switch text[i] {
+			case '"', '\\':
+				s = append(s, text[i])
+			case 'n':
+				s = append(s, '\n')
+			case 't':
+				s = append(s, '\t')
+			default:
+				return nil, nil, false
+			}
+			start = i + 1
+		case c == quote && quote == '\'' && i+1 < len(text) && text[i+1] == '\'':
+			i++
+			s = append(s, text[start:i]...)
+			start = i + 1
+		case c == quote && s == nil:
+			return text[start:i], text[i+1:], true
+		case c == quote:
+			return append(s, text[start:i]...), text[i+1:], true
+		}
+	}
+	return nil, nil, false
+}
+
+// flow reads a value in flow style, and returns what follows.
+func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
+	switch {
+	case len(text) == 0 || depth > maxQuickDepth:
+		return nil, false
+	case text[0] == '"' || text[0] == '\'':
+		s, rest, ok := unquote(text)
+		r.string(s)
+		return rest, ok
+	case text[0] != '[' && text[0] != '{':
+		end := wordEnd(text)
+		if end == 0 || text[0] == '-' {
+			return nil, false
+		}
+		return text[end:], r.scalar(text[:end])
+	}
+	opening, closing := text[0], byte(']')
+	if opening == '{' {
+		closing = '}'
+	}
+	first := len(r.keys)
+	r.out = append(r.out, opening)
+	text = bytes.TrimLeft(text[1:], " ")
+	if len(text) > 0 && text[0] == closing {
+		r.out = append(r.out, closing)
+		return text[1:], true
+	}
+	for {
+		if opening == '{' {
+			if len(text) == 0 {
+				return nil, false
+			}
+			key, value, ok := cutKey(text)
+			if !ok || !r.key(key, first) {
+				return nil, false
+			}
+			text = bytes.TrimLeft(value, " ")
+		}
+		if text, ok = r.flow(text, depth+1); !ok {
+			return nil, false
+		}
+		text = bytes.TrimLeft(text, " ")
+		switch {
+		case len(text) > 0 && text[0] == closing:
+			r.keys = r.keys[:first]
+			r.out = append(r.out, closing)
+			return text[1:], true
+		case len(text) == 0 || text[0] != ',':
+			return nil, false
+		}
+		r.out = append(r.out, ',')
+		text = bytes.TrimLeft(text[1:], " ")
+	}
+}
+
+// literal reads the lines below a bar, all of which are text.
+func (r *quickReader) literal(header []byte, parent int) bool {
+	strip := len(header) > 0 && header[0] == '-'
+	if strip {
+		header = header[1:]
+	}
+	if len(bytes.TrimLeft(header, " ")) > 0 {
+		return false
+	}
+	var text []byte
+	indent, found, breaks := parent+1, false, 0
+	for len(r.rest) > 0 {
+		line, rest := cutLine(r.rest)
+		spaces := len(line) - len(bytes.TrimLeft(line, " "))
+		blank := spaces == len(line)
+		if !blank && spaces < indent {
+			break
+		}
+		if !found {
+			// The first line decides on the indent, if nothing disputes it.
+			if blank && spaces > indent || !blank && line[spaces] == '\t' {
+				return false
+			}
+			if !blank {
+				indent, found = spaces, true
+			}
+		}
+		r.rest = rest
+		if found && len(line) > indent {
+			for range breaks {
+				text = append(text, '\n')
+			}
+			text = append(text, line[indent:]...)
+			breaks = 0
+		}
+		breaks++
+	}
+	if len(text) > 0 && !strip {
+		text = append(text, '\n')
+	}
+	r.string(text)
+	r.next()
+	return r.indent <= parent
+}
+
+// string writes a string as encoding/json does.
+func (r *quickReader) string(s []byte) {
+	r.out = append(r.out, '"')
+	start := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' {
+			continue
+		}
+		r.out = append(r.out, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			r.out = append(r.out, '\\', c)
+		case '\n':
+			r.out = append(r.out, '\\', 'n')
+		case '\t':
+			r.out = append(r.out, '\\', 't')
+		default:
+			const hex = "0123456789abcdef"
+			r.out = append(r.out, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+		}
+	}
+	r.out = append(append(r.out, s[start:]...), '"')
+}
+
+func wordEnd(text []byte) int {
+	end := 0
+	for end < len(text) && isWord[text[end]] {
+		end++
+	}
+	return end
+}
+
+// isWord holds the characters of keys, and of scalars in flow style: none of
+// them has a meaning there, but a dash at the beginning.
+var isWord = func() (is [256]bool) {
+	for c := range is {
+		is[c] = isLetter(byte(c)) || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '/'
+	}
+	return is
+}()
