@@ -1,6 +1,9 @@
 package inventory
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // Overlay is a Reader with changes laid over another: objects put in place of
 // those of the same kind, namespace and name, and objects taken away. It is
@@ -84,6 +87,30 @@ func (o *Overlay) ServicesNamed(namespace, name string) []*Service {
 	})
 }
 
+func (o *Overlay) ServicesLike(namespace, name string) iter.Seq[*Service] {
+	own := o.withServices(nil, func(s *Service) bool { return s.Namespace == namespace && similar(s.Name, name) })
+	sortByName(own)
+	return func(yield func(*Service) bool) {
+		own := own
+		for s := range o.base.ServicesLike(namespace, name) {
+			for len(own) > 0 && own[0].Name < s.Name {
+				if !yield(own[0]) {
+					return
+				}
+				own = own[1:]
+			}
+			if !o.hides(s) && !yield(s) {
+				return
+			}
+		}
+		for _, s := range own {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
 func (o *Overlay) ServicesSelecting(set *StatefulSet) []*Service {
 	return o.withServices(o.base.ServicesSelecting(set), func(s *Service) bool {
 		return s.Namespace == set.Namespace && s.Selects(set)
@@ -106,12 +133,14 @@ func (o *Overlay) WorkloadsSelectedBy(service *Service) []*Workload {
 	return o.base.WorkloadsSelectedBy(service)
 }
 
+func (o *Overlay) hides(s *Service) bool {
+	return slices.Contains(o.hidden, identity{KindService, s.Namespace, s.Name})
+}
+
 // withServices keeps those of the base that no change hides, and adds those of
 // the overlay that match. The list is the overlay's to change.
 func (o *Overlay) withServices(list []*Service, match func(*Service) bool) []*Service {
-	list = slices.DeleteFunc(list, func(s *Service) bool {
-		return slices.Contains(o.hidden, identity{KindService, s.Namespace, s.Name})
-	})
+	list = slices.DeleteFunc(list, o.hides)
 	for _, s := range o.services {
 		if match(s) {
 			list = append(list, s)

@@ -5,9 +5,6 @@ import (
 	"math"
 	"path"
 	"slices"
-	"strings"
-
-	"github.com/agnivade/levenshtein"
 )
 
 // Relation is one StatefulSet and all that its pods' DNS names depend on.
@@ -226,43 +223,33 @@ const most = 3
 // that select the pods or, where there are none, those with nearly the same
 // name.
 func nearMisses(r Reader, set *StatefulSet) []*Service {
-	out := slices.DeleteFunc(r.ServicesSelecting(set), func(s *Service) bool {
-		return !s.Headless() || !visible(&set.Meta, &s.Meta)
-	})
-	likelier := func(s *Service) bool { return similar(s.Name, set.ServiceName) }
-	if len(out) == 0 {
-		for _, s := range r.Services(set.Namespace) {
-			if s.Type != "ExternalName" && similar(s.Name, set.ServiceName) && visible(&set.Meta, &s.Meta) {
+	selecting := r.ServicesSelecting(set)
+	sortByName(selecting)
+	var out []*Service
+	for _, similarly := range []bool{true, false} {
+		for _, s := range selecting {
+			if s.Headless() && visible(&set.Meta, &s.Meta) && similar(s.Name, set.ServiceName) == similarly {
 				out = append(out, s)
 			}
 		}
-		likelier = func(s *Service) bool { return s.Selects(set) }
 	}
-	sortByName(out)
-	slices.SortStableFunc(out, func(a, b *Service) int {
-		switch x, y := likelier(a), likelier(b); {
-		case x && !y:
-			return -1
-		case y && !x:
-			return 1
+	if len(out) == 0 {
+		meant := func(s *Service) bool { return s.Type != "ExternalName" && visible(&set.Meta, &s.Meta) }
+		for _, s := range selecting {
+			if meant(s) && similar(s.Name, set.ServiceName) {
+				out = append(out, s)
+			}
 		}
-		return 0
-	})
+		for s := range r.ServicesLike(set.Namespace, set.ServiceName) {
+			if len(out) >= most {
+				break
+			}
+			if meant(s) && !s.Selects(set) {
+				out = append(out, s)
+			}
+		}
+	}
 	return out[:min(most, len(out))]
-}
-
-// similar says whether b may be what somebody meant who wrote a: up to two
-// typing errors in names of some length, or one the other with words before or
-// behind it.
-func similar(a, b string) bool {
-	if a == "" || b == "" {
-		return false
-	}
-	if strings.HasPrefix(a, b+"-") || strings.HasPrefix(b, a+"-") || strings.HasSuffix(a, "-"+b) || strings.HasSuffix(b, "-"+a) {
-		return true
-	}
-	shorter := min(len(a), len(b))
-	return max(len(a), len(b))-shorter <= 2 && levenshtein.ComputeDistance(a, b) <= min(2, shorter/3)
 }
 
 // Elsewhere returns the other namespaces that have a Service of the name that

@@ -1,9 +1,11 @@
 package inventory
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Reader answers what exists in one world: a cluster, a set of manifests, or
@@ -20,6 +22,9 @@ type Reader interface {
 	// ServicesNamed returns at most one Service in a cluster; manifests can
 	// hold several.
 	ServicesNamed(namespace, name string) []*Service
+	// ServicesLike yields the Services whose name is similar to the one given,
+	// in the order of their names.
+	ServicesLike(namespace, name string) iter.Seq[*Service]
 	// ServicesSelecting returns the Services that select a pod of set.
 	ServicesSelecting(set *StatefulSet) []*Service
 	// StatefulSetsGovernedBy returns those whose serviceName this is.
@@ -44,6 +49,8 @@ type Store struct {
 // independent of how many objects there are.
 type space struct {
 	services map[string][]*Service
+	// likeness is made of the services when it is asked for.
+	likeness atomic.Pointer[likeness]
 	sets     map[string][]*StatefulSet
 	governed map[string][]*StatefulSet
 	// selecting holds each Service with a selector once, under one pair of it.
@@ -68,6 +75,7 @@ func (s *Store) PutService(v *Service) {
 		sp.dropService(old)
 	}
 	sp.services[v.Name] = append(sp.services[v.Name], v)
+	sp.likeness.Store(nil)
 	if len(v.Selector) > 0 {
 		p := sp.rarestPair(v.Selector)
 		sp.selecting[p] = append(sp.selecting[p], v)
@@ -197,6 +205,21 @@ func (s *Store) ServicesNamed(namespace, name string) []*Service {
 	return read(s, namespace, func(sp *space) []*Service { return slices.Clone(sp.services[name]) })
 }
 
+func (s *Store) ServicesLike(namespace, name string) iter.Seq[*Service] {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sp := s.spaces[namespace]
+	if sp == nil {
+		return func(func(*Service) bool) {}
+	}
+	l := sp.likeness.Load()
+	if l == nil {
+		l = newLikeness(flatten(sp.services))
+		sp.likeness.Store(l)
+	}
+	return l.like(name)
+}
+
 func (s *Store) StatefulSetsGovernedBy(namespace, service string) []*StatefulSet {
 	return read(s, namespace, func(sp *space) []*StatefulSet { return slices.Clone(sp.governed[service]) })
 }
@@ -292,6 +315,7 @@ func (s *Store) forget(namespace string) {
 
 func (sp *space) dropService(v *Service) {
 	drop(sp.services, v.Name, v)
+	sp.likeness.Store(nil)
 	// Which pair was the rarest when the Service came is not kept: it is under
 	// one of these.
 	for k, value := range v.Selector {
