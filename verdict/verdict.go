@@ -504,16 +504,19 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 	parallel.Do(judging, len(all), func(i int) {
 		x := all[i]
 		in, err := x.judge()
-		if x.err = err; err == nil {
+		switch late := errors.Is(err, policies.ErrOverdue); {
+		case err == nil:
 			x.decisions, x.done = j.decide(in, x.levels), true
-		}
-		if errors.Is(err, policies.ErrOverdue) && overdue.Add(1) == patience {
-			giveUp(errGaveUp)
+		case late || judging.Err() == nil:
+			x.err = err
+			if late && overdue.Add(1) == patience {
+				giveUp(errGaveUp)
+			}
 		}
 	})
 	for _, x := range all {
 		switch {
-		case x.err != nil && !errors.Is(x.err, errGaveUp):
+		case x.err != nil:
 			out.Errors = append(out.Errors, x.err)
 		case x.done:
 			for _, text := range j.unknownIgnores(x.meta) {
