@@ -34,6 +34,7 @@ type document struct {
 	line, column int
 	json         bool
 	plain        bool // see looked
+	quick        bool // quickJSON was sure of it
 
 	objects []*object
 	errors  []Error
@@ -94,6 +95,7 @@ func (d *document) decode() {
 	if d.json {
 		d.decodeObject(d.withoutDuplicates(), "", "", "", 0)
 	} else if data, h, ok := quickJSON(d.data); ok {
+		d.quick = true
 		d.decodeHead(h, data, "", "", "", 0)
 	} else {
 		d.decodeYAML()

@@ -59,7 +59,7 @@ func (r *reopened) document(d *document) *document {
 	}
 	again := r.documents[d]
 	if again == nil {
-		again = &document{file: d.file, start: d.start, end: d.end, line: d.line, column: d.column, json: d.json}
+		again = &document{file: d.file, start: d.start, end: d.end, line: d.line, column: d.column, json: d.json, quick: d.quick}
 		if d.end <= len(r.text) && maphash.Bytes(seed, r.text[d.start:d.end]) == d.sum {
 			again.data = r.text[d.start:d.end]
 		}
@@ -161,6 +161,8 @@ func (d *document) tree() *parsed {
 		if d.json {
 			s := jsonScanner{data: d.data, line: 1, column: 1}
 			d.parsed.root = s.value()
+		} else if root := d.quickTree(); root != nil {
+			d.parsed.root = root
 		} else {
 			d.parsed = parseYAML(d.data)
 		}
@@ -173,6 +175,16 @@ func (p *parsed) splitLines(data []byte) {
 	p.lines = bytes.Split(data, []byte("\n"))
 	p.exotic = hasExoticBreak(data)
 	p.ascii = bytes.IndexFunc(data, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+// quickTree spares the YAML library what quickJSON did. It returns nil if it
+// can't.
+func (d *document) quickTree() *node {
+	if !d.quick {
+		return nil
+	}
+	root, _ := quickTree(d.data)
+	return root
 }
 
 func parseYAML(data []byte) (p parsed) {

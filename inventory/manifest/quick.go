@@ -5,7 +5,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v4"
+	values "sigs.k8s.io/yaml"
 )
 
 // quickJSON converts YAML that is written as manifests usually are to JSON, many
@@ -22,14 +23,24 @@ func quickJSON(data []byte) (json []byte, h head, ok bool) {
 		return nil, h, false
 	}
 	r := quickReader{rest: data, out: make([]byte, 0, len(data)+len(data)/4)}
-	r.next()
-	if r.first && isSeparator(r.line) {
-		r.next()
-	}
-	if r.indent < 0 || !r.mapping(r.indent, 0) {
+	if !r.document() {
 		return nil, h, false
 	}
-	return r.out, r.head, r.indent < 0
+	return r.out, r.head, true
+}
+
+// quickTree is to the YAML library's nodes what quickJSON is to its values.
+// Neither comments nor tags are in them.
+func quickTree(data []byte) (root *node, ok bool) {
+	if !isQuickText(data) {
+		return nil, false
+	}
+	var above node
+	r := quickReader{rest: data, nodes: []*node{&above}}
+	if !r.document() {
+		return nil, false
+	}
+	return above.Content[0], true
 }
 
 const (
@@ -68,20 +79,56 @@ func isQuickText(data []byte) bool {
 type quickReader struct {
 	rest   []byte // behind the line
 	line   []byte
-	first  bool   // nothing stood before the line
+	number int    // of the line, from 1
 	indent int    // where text begins; -1 at the end
 	text   []byte // the line, or what is left of it
 
-	out  []byte
+	out  []byte // JSON
 	head head
 	keys [][]byte // those of all mappings that aren't finished
+
+	nodes []*node // those that aren't finished; nil if nobody wants nodes
+}
+
+func (r *quickReader) document() bool {
+	r.next()
+	if r.number == 1 && isSeparator(r.line) {
+		r.next()
+	}
+	return r.indent >= 0 && r.mapping(r.indent, 0) && r.indent < 0
+}
+
+// node adds a node to the one that isn't finished. The text is what its line
+// holds from its beginning on.
+func (r *quickReader) node(kind yaml.Kind, style yaml.Style, value, text []byte) *node {
+	if r.nodes == nil {
+		return nil
+	}
+	before := r.line[:len(r.line)-len(text)]
+	n := &node{Kind: kind, Style: style, Value: string(value), Line: r.number, Column: 1 + utf8.RuneCount(before)}
+	above := r.nodes[len(r.nodes)-1]
+	above.Content = append(above.Content, n)
+	return n
+}
+
+// begin adds a node and leaves it unfinished until end.
+func (r *quickReader) begin(kind yaml.Kind, style yaml.Style, text []byte) {
+	if n := r.node(kind, style, nil, text); n != nil {
+		r.nodes = append(r.nodes, n)
+	}
+}
+
+func (r *quickReader) end() {
+	if r.nodes != nil {
+		r.nodes = r.nodes[:len(r.nodes)-1]
+	}
 }
 
 // next goes on to the next line that isn't blank or a comment.
 func (r *quickReader) next() {
-	r.first = r.line == nil
 	for len(r.rest) > 0 {
 		r.line, r.rest = cutLine(r.rest)
+		r.number++
 		r.text = bytes.TrimLeft(r.line, " ")
 		if len(r.text) > 0 && r.text[0] != '#' {
 			r.indent = len(r.line) - len(r.text)
@@ -109,10 +156,11 @@ func (r *quickReader) mapping(indent, depth int) bool {
 		return false
 	}
 	first := len(r.keys)
+	r.begin(yaml.MappingNode, 0, r.text)
 	r.out = append(r.out, '{')
 	for r.indent == indent {
 		key, rest, ok := cutKey(r.text)
-		if !ok || !r.key(key, first) {
+		if !ok || !r.key(key, r.text, first) {
 			return false
 		}
 		start := len(r.out)
@@ -126,6 +174,7 @@ func (r *quickReader) mapping(indent, depth int) bool {
 	}
 	r.keys = r.keys[:first]
 	r.out[len(r.out)-1] = '}'
+	r.end()
 	return r.indent < indent
 }
 
@@ -135,6 +184,7 @@ func (r *quickReader) list(indent, depth int) bool {
 	if depth > maxQuickDepth {
 		return false
 	}
+	r.begin(yaml.SequenceNode, 0, r.text)
 	r.out = append(r.out, '[')
 	for r.indent == indent && isItem(r.text) {
 		text := bytes.TrimLeft(r.text[1:], " ")
@@ -156,6 +206,7 @@ func (r *quickReader) list(indent, depth int) bool {
 		r.out = append(r.out, ',')
 	}
 	r.out[len(r.out)-1] = ']'
+	r.end()
 	return r.indent <= indent
 }
 
@@ -185,8 +236,9 @@ func cutKey(text []byte) (key, rest []byte, ok bool) {
 	return key, rest[1:], true
 }
 
-// key writes a key, which must not be among those from first on.
-func (r *quickReader) key(key []byte, first int) bool {
+// key writes a key, with which the text begins. It must not be among those from
+// first on.
+func (r *quickReader) key(key, text []byte, first int) bool {
 	if string(key) == "<<" || len(key) > maxQuickKey || len(r.keys)-first == maxQuickKeys {
 		return false
 	}
@@ -196,6 +248,7 @@ func (r *quickReader) key(key []byte, first int) bool {
 		}
 	}
 	r.keys = append(r.keys, key)
+	r.node(yaml.ScalarNode, quoteStyle(text), key, text)
 	r.string(key)
 	r.out = append(r.out, ':')
 	return true
@@ -219,9 +272,10 @@ func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int) bool
 			return r.list(indent, depth+1)
 		}
 		r.out = append(r.out, "null"...)
-		return true
+		// It has no place of its own.
+		return r.node(yaml.ScalarNode, 0, nil, r.text) == nil || ofKey
 	case text[0] == '|':
-		return r.literal(text[1:], indent)
+		return r.literal(text, indent)
 	}
 	return r.inline(text, depth) && r.indent <= indent
 }
@@ -278,16 +332,19 @@ func (r *quickReader) plain(text []byte) bool {
 			break
 		}
 	}
-	return r.scalar(bytes.TrimRight(text[:end], " "))
+	s := bytes.TrimRight(text[:end], " ")
+	r.node(yaml.ScalarNode, 0, s, text)
+	return r.scalar(s)
 }
 
 // scalar writes what a scalar without quotes stands for.
 func (r *quickReader) scalar(s []byte) bool {
 	switch {
+	case r.nodes != nil:
 	case isInteger(s), string(s) == "true", string(s) == "false", string(s) == "null":
 		r.out = append(r.out, s...)
 	case isNumeric(s) || isSpecial(s):
-		list, err := yaml.YAMLToJSONStrict(append([]byte("- "), s...))
+		list, err := values.YAMLToJSONStrict(append([]byte("- "), s...))
 		if err != nil {
 			return false
 		}
@@ -385,6 +442,16 @@ func unquote(text []byte) (s, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
+func quoteStyle(text []byte) yaml.Style {
+	switch text[0] {
+	case '"':
+		return yaml.DoubleQuotedStyle
+	case '\'':
+		return yaml.SingleQuotedStyle
+	}
+	return 0
+}
+
 // flow reads a value in flow style, and returns what follows.
 func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 	switch {
@@ -392,6 +459,7 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 		return nil, false
 	case text[0] == '"' || text[0] == '\'':
 		s, rest, ok := unquote(text)
+		r.node(yaml.ScalarNode, quoteStyle(text), s, text)
 		r.string(s)
 		return rest, ok
 	case text[0] != '[' && text[0] != '{':
@@ -399,17 +467,20 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 		if end == 0 || text[0] == '-' {
 			return nil, false
 		}
+		r.node(yaml.ScalarNode, 0, text[:end], text)
 		return text[end:], r.scalar(text[:end])
 	}
-	opening, closing := text[0], byte(']')
+	opening, closing, kind := text[0], byte(']'), yaml.SequenceNode
 	if opening == '{' {
-		closing = '}'
+		closing, kind = '}', yaml.MappingNode
 	}
+	r.begin(kind, yaml.FlowStyle, text)
 	first := len(r.keys)
 	r.out = append(r.out, opening)
 	text = bytes.TrimLeft(text[1:], " ")
 	if len(text) > 0 && text[0] == closing {
 		r.out = append(r.out, closing)
+		r.end()
 		return text[1:], true
 	}
 	for {
@@ -418,7 +489,7 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 				return nil, false
 			}
 			key, value, ok := cutKey(text)
-			if !ok || !r.key(key, first) {
+			if !ok || !r.key(key, text, first) {
 				return nil, false
 			}
 			text = bytes.TrimLeft(value, " ")
@@ -431,6 +502,7 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 		case len(text) > 0 && text[0] == closing:
 			r.keys = r.keys[:first]
 			r.out = append(r.out, closing)
+			r.end()
 			return text[1:], true
 		case len(text) == 0 || text[0] != ',':
 			return nil, false
@@ -441,14 +513,12 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 }
 
 // literal reads the lines below a bar, all of which are text.
-func (r *quickReader) literal(header []byte, parent int) bool {
-	strip := len(header) > 0 && header[0] == '-'
-	if strip {
-		header = header[1:]
-	}
+func (r *quickReader) literal(bar []byte, parent int) bool {
+	header, strip := bytes.CutPrefix(bar[1:], []byte("-"))
 	if len(bytes.TrimLeft(header, " ")) > 0 {
 		return false
 	}
+	n := r.node(yaml.ScalarNode, yaml.LiteralStyle, nil, bar)
 	var text []byte
 	indent, found, breaks := parent+1, false, 0
 	for len(r.rest) > 0 {
@@ -468,6 +538,7 @@ func (r *quickReader) literal(header []byte, parent int) bool {
 			}
 		}
 		r.rest = rest
+		r.number++
 		if found && len(line) > indent {
 			for range breaks {
 				text = append(text, '\n')
@@ -480,6 +551,9 @@ func (r *quickReader) literal(header []byte, parent int) bool {
 	if len(text) > 0 && !strip {
 		text = append(text, '\n')
 	}
+	if n != nil {
+		n.Value = string(text)
+	}
 	r.string(text)
 	r.next()
 	return r.indent <= parent
@@ -487,6 +561,9 @@ func (r *quickReader) literal(header []byte, parent int) bool {
 
 // string writes a string as encoding/json does.
 func (r *quickReader) string(s []byte) {
+	if r.nodes != nil {
+		return
+	}
 	r.out = append(r.out, '"')
 	start := 0
 	for i := range len(s) {

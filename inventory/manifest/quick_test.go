@@ -2,11 +2,14 @@ package manifest
 
 import (
 	gojson "encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // FuzzQuick holds quickJSON against the YAML library: where it says that it
@@ -55,8 +58,33 @@ func checkQuick(t *testing.T, data []byte) (sure int) {
 		if library, ok := full.toJSON(); !ok || !equalJSON(t, json, library) {
 			t.Errorf("got %s, want %s, in:\n%s", json, library, d.data)
 		}
+		if root, ok := quickTree(d.data); ok {
+			if got, want := outline(root), outline(parseYAML(d.data).root); got != want {
+				t.Errorf("got nodes\n%s, want\n%s, in:\n%s", got, want, d.data)
+			}
+		}
 	}
 	return sure
+}
+
+// outline is all that is asked of nodes. One without a text has no place.
+func outline(root *node) string {
+	var b strings.Builder
+	visit(root, "", func(n *node, _ string) {
+		line, column := n.Line, n.Column
+		if n.Kind == yaml.ScalarNode && n.Value == "" && n.Style == 0 {
+			line, column = 0, 0
+		}
+		// A block at the end of a text without a last line break has one or hasn't.
+		fmt.Fprintf(&b, "%d:%d %d %d %q\n", line, column, n.Kind, n.Style, strings.TrimSuffix(n.Value, "\n"))
+		if n.Kind == yaml.MappingNode {
+			for i := 0; i < len(n.Content); i += 2 {
+				k := n.Content[i]
+				fmt.Fprintf(&b, "%d:%d key %d %q\n", k.Line, k.Column, k.Style, k.Value)
+			}
+		}
+	})
+	return b.String()
 }
 
 // contents are the objects, less where they stand.
