@@ -46,6 +46,8 @@ func (o *Options) levels() verdict.Levels {
 // places knows where the objects of a world stand.
 type places interface {
 	Locate(ref inventory.Ref, pointer string) manifest.Location
+	// Compare orders objects so that each file is read once to locate them.
+	Compare(a, b inventory.Ref) int
 	APIVersion(ref inventory.Ref) string
 	Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line
 }

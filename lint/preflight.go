@@ -315,6 +315,9 @@ func (p *preflight) Locate(ref inventory.Ref, pointer string) manifest.Location 
 	return p.manifests.Locate(p.from[ref], pointer)
 }
 
+// Compare orders objects as their manifests stand.
+func (p *preflight) Compare(a, b inventory.Ref) int { return p.manifests.Compare(p.from[a], p.from[b]) }
+
 // Excerpt is what stands there.
 func (p *preflight) Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line {
 	return p.manifests.Excerpt(p.from[ref], l, before, after)

@@ -55,6 +55,8 @@ func (s *sum) judge(ctx context.Context, path string, set *manifest.Set) {
 	for _, err := range found.Errors {
 		s.errors = append(s.errors, report.Error{Message: err.Error()})
 	}
+	slices.SortStableFunc(found.Decisions, func(a, b verdict.Decision) int { return at.Compare(a.Object, b.Object) })
+	slices.SortStableFunc(found.Judged, at.Compare)
 	for i := range found.Decisions {
 		s.findings = append(s.findings, finding(at, &found.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
 	}

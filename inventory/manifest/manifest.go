@@ -174,6 +174,25 @@ func (s *Set) Refs() []inventory.Ref {
 	return slices.Sorted(maps.Keys(s.objects))
 }
 
+// Compare orders objects as they were read, those of a file one after another.
+// It is the order in which Locate opens each file once.
+func (s *Set) Compare(a, b inventory.Ref) int {
+	return cmp.Compare(s.index(a), s.index(b))
+}
+
+func (s *Set) index(ref inventory.Ref) int {
+	switch o := s.objects[ref]; {
+	case o == nil:
+	case o.service != nil:
+		return o.service.Place.Index
+	case o.set != nil:
+		return o.set.Place.Index
+	case o.workload != nil:
+		return o.workload.Place.Index
+	}
+	return 0
+}
+
 func (s *Set) add(o *object, at *inventory.Place, namespace string) {
 	switch {
 	case o.service != nil:

@@ -654,3 +654,13 @@ func TestLocateInAFileThatChanges(t *testing.T) {
 		t.Errorf("what has gone is at %+v", l)
 	}
 }
+
+func TestCompareIsTheOrderOfReading(t *testing.T) {
+	s := readPaths(t.Context(), []string{"-"}, Options{Stdin: strings.NewReader(service("b") + "---\n" + statefulSet("c") + "---\n" + service("a"))})
+	b, c, a := s.Services[0].Ref(), s.StatefulSets[0].Ref(), s.Services[1].Ref()
+	for _, pair := range [][2]inventory.Ref{{b, c}, {c, a}, {b, a}} {
+		if s.Compare(pair[0], pair[1]) >= 0 || s.Compare(pair[1], pair[0]) <= 0 || s.Compare(pair[0], pair[0]) != 0 {
+			t.Errorf("%s was read before %s", pair[0], pair[1])
+		}
+	}
+}
