@@ -39,6 +39,10 @@ bench: ## Measure judging, reading and linting
 bench-admission: ## Measure admission against a webhook that always allows
 	@go run ./test/bench
 
+.PHONY: bench-lint
+bench-lint: ## Measure lint against other programs, on made-up charts and those in DIR
+	@go run ./test/bench/lint $(DIR)
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin

@@ -483,7 +483,8 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 		for _, message := range l.invalid {
 			out.Notes = append(out.Notes, Note{Message: message})
 		}
-		for _, set := range sorted(r.StatefulSets(ns)) {
+		first := len(all)
+		for _, set := range r.StatefulSets(ns) {
 			if !set.Deleting {
 				all = append(all, &judged{ref: set.Ref(), meta: &set.Meta, levels: l, set: true, judge: func() (judgement, error) {
 					rel := inventory.Relate(r, set)
@@ -492,13 +493,16 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 				}})
 			}
 		}
-		for _, s := range sorted(r.Services(ns)) {
+		sortByRef(all[first:])
+		first = len(all)
+		for _, s := range r.Services(ns) {
 			if !s.Deleting {
 				all = append(all, &judged{ref: s.Ref(), meta: &s.Meta, levels: l, judge: func() (judgement, error) {
 					return j.service(judging, inventory.Govern(r, s), extent)
 				}})
 			}
 		}
+		sortByRef(all[first:])
 	}
 	var overdue atomic.Int64
 	parallel.Do(judging, len(all), func(i int) {
@@ -558,9 +562,8 @@ type judged struct {
 	err       error
 }
 
-func sorted[T interface{ Ref() inventory.Ref }](list []T) []T {
-	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(a.Ref(), b.Ref()) })
-	return list
+func sortByRef(list []*judged) {
+	slices.SortFunc(list, func(a, b *judged) int { return cmp.Compare(a.ref, b.ref) })
 }
 
 // soften makes decisions no stronger than most.
