@@ -106,7 +106,7 @@ type piece struct {
 }
 
 func (f *editing) open() {
-	if f.raw, f.err = readAll(f.file.Open); f.err != nil {
+	if f.raw, f.err = readAll(f.file.Open, new(bytes.Buffer)); f.err != nil {
 		f.err = Error{File: f.file.Path, Message: reason(f.err)}
 		return
 	}

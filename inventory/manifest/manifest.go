@@ -19,6 +19,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/stsguard/stsguard/inventory"
@@ -223,7 +224,10 @@ type file struct {
 }
 
 func (f *file) read(ctx context.Context) {
-	data, err := f.text()
+	// Nothing that is kept of a file is a part of its text.
+	buffer := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buffer)
+	data, err := f.textIn(buffer)
 	f.wasRead = err == nil || err.Line > 0
 	if err != nil {
 		f.errors = []Error{*err}
@@ -251,9 +255,15 @@ func (f *file) read(ctx context.Context) {
 	}
 }
 
+// buffers are for texts, so that memory for one file serves the next.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // text is the whole source as UTF-8.
-func (f *file) text() ([]byte, *Error) {
-	data, err := readAll(f.Open)
+func (f *file) text() ([]byte, *Error) { return f.textIn(new(bytes.Buffer)) }
+
+// textIn is text in the buffer's memory.
+func (f *file) textIn(b *bytes.Buffer) ([]byte, *Error) {
+	data, err := readAll(f.Open, b)
 	if err != nil {
 		return nil, &Error{File: f.Path, Message: reason(err)}
 	}
@@ -263,13 +273,13 @@ func (f *file) text() ([]byte, *Error) {
 	return data, nil
 }
 
-func readAll(open func() (io.ReadCloser, error)) ([]byte, error) {
+func readAll(open func() (io.ReadCloser, error), b *bytes.Buffer) ([]byte, error) {
 	r, err := open()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	var b bytes.Buffer
+	b.Reset()
 	if s, ok := r.(statter); ok {
 		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() {
 			b.Grow(int(min(info.Size(), 1<<30)) + bytes.MinRead)
