@@ -108,5 +108,9 @@ type told struct {
 }
 
 func sameFinding(f report.Finding) told {
-	return told{f.Location, f.Rule, f.Message, f.StatefulSet, f.Status}
+	about := f.StatefulSet
+	if f.Location.File == "" {
+		about += " " + f.Object.String() // of a cluster
+	}
+	return told{f.Location, f.Rule, f.Message, about, f.Status}
 }
