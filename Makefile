@@ -29,7 +29,7 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 
 .PHONY: update
 update: controlplane ## Write the tests' expected files anew
-	UPDATE=1 go test ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity
+	UPDATE=1 go test ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli
 
 .PHONY: bench
 bench: ## Measure judging, reading and linting

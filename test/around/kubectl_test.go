@@ -37,7 +37,7 @@ func TestKubectl(t *testing.T) {
 		{"stsguard lint web.yaml", 1, "web.yaml:5:16: error: "},
 		{"stsguard lint --help", 0, "\n  kubectl stsguard lint [PATH|-]... [flags]\n"},
 		{"stsguard lint --level nonsense", 2, "Run \"kubectl stsguard lint --help\" for usage."},
-		{"__complete stsguard l", 0, "lint\tCheck manifests\n"},
+		{"__complete stsguard l", 0, "lint\tCheck manifests, Helm charts and kustomizations\n"},
 		{"__complete stsguard lint --level s", 0, "strict\n"},
 	} {
 		out, code := runs(t, dir, env, kubectl, strings.Fields(x.args)...)
