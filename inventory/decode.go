@@ -220,6 +220,8 @@ func newStatefulSet(m Meta, labels map[string]string, s *statefulSetSpec) *State
 	}
 	if s.Replicas != nil {
 		out.Replicas = *s.Replicas
+	} else {
+		out.ReplicasUnset = true
 	}
 	if s.Ordinals != nil {
 		out.OrdinalsStart = s.Ordinals.Start

@@ -106,9 +106,11 @@ type StatefulSet struct {
 	Labels      map[string]string
 	ServiceName string
 	// Selector holds the matchLabels of spec.selector.
-	Selector            map[string]string
-	PodLabels           map[string]string
-	Replicas            int32
+	Selector  map[string]string
+	PodLabels map[string]string
+	Replicas  int32
+	// ReplicasUnset says that the number is the API server's default.
+	ReplicasUnset       bool
 	OrdinalsStart       int32
 	PodManagementPolicy string
 	// Ports are those of all containers, in order, then those of sidecars.
@@ -236,7 +238,13 @@ func (s *Service) Over(live *Service) {
 }
 
 // Over fills in what an apply over the live StatefulSet leaves as it is.
-func (s *StatefulSet) Over(live *StatefulSet) { s.over(&live.Meta) }
+func (s *StatefulSet) Over(live *StatefulSet) {
+	s.over(&live.Meta)
+	if s.ReplicasUnset {
+		// An autoscaler may have set them.
+		s.Replicas = live.Replicas
+	}
+}
 
 func (m *Meta) over(live *Meta) {
 	annotations := maps.Clone(live.Annotations)
