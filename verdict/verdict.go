@@ -508,14 +508,20 @@ func (j *Judge) Report(ctx context.Context, r inventory.Reader, asked Levels) *R
 	parallel.Do(judging, len(all), func(i int) {
 		x := all[i]
 		in, err := x.judge()
-		switch late := errors.Is(err, policies.ErrOverdue); {
+		switch {
 		case err == nil:
 			x.decisions, x.done = j.decide(in, x.levels), true
-		case late || judging.Err() == nil:
-			x.err = err
-			if late && overdue.Add(1) == patience {
+		case errors.Is(err, policies.ErrOverdue):
+			// Others may have been stopped meanwhile, on other cores.
+			n := overdue.Add(1)
+			if n <= patience {
+				x.err = err
+			}
+			if n == patience {
 				giveUp(errGaveUp)
 			}
+		case judging.Err() == nil:
+			x.err = err
 		}
 	})
 	for _, x := range all {
