@@ -64,6 +64,9 @@ func Run(ctx context.Context, o Options) *report.Report {
 	r := newReport(findings, errs, report.Seen{StatefulSets: count.StatefulSets, Services: count.Services})
 	r.Rules = verdicts.Rules(o.Judge.Catalog(), o.Judge.Modes(o.Levels))
 	for _, ref := range judged.Judged {
+		if _, namespace, _ := ref.Split(); !snapshot.Whole(namespace) {
+			continue // it passed nothing
+		}
 		r.Judged = append(r.Judged, report.Judged{ID: string(ref), Object: verdicts.Object(ref)})
 	}
 	for _, n := range notes {

@@ -23,6 +23,9 @@ type exception struct {
 // somebody has to give them.
 func Exceptions(r *report.Report) ([]byte, error) {
 	var b bytes.Buffer
+	if len(r.Errors) > 0 {
+		b.WriteString("# Not everything could be read and judged: enforcement may deny more than this.\n")
+	}
 	b.WriteString("# What enforcement would deny today. Give each a reason, and put them into stsguard.yaml.\nexceptions:\n")
 	var written []exception
 	for _, f := range r.Findings {
@@ -41,7 +44,10 @@ func Exceptions(r *report.Report) ([]byte, error) {
 		headline, _, _ := bytes.Cut([]byte(f.Message), []byte("\n"))
 		fmt.Fprintf(&b, "# %s\n%s", report.Printable(string(headline)), text)
 	}
-	if len(written) == 0 {
+	switch {
+	case len(written) == 0 && len(r.Errors) > 0:
+		return []byte("# Not everything could be read and judged. Of what could, enforcement would deny nothing today.\nexceptions: []\n"), nil
+	case len(written) == 0:
 		return []byte("# Enforcement would deny nothing today.\nexceptions: []\n"), nil
 	}
 	return b.Bytes(), nil

@@ -128,11 +128,7 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 		}
 	}
 	for i := range objects {
-		a := &objects[i]
-		p.apply(ctx, a)
-		if a.set != nil && !slices.Contains(p.Judged, a.ref()) {
-			p.Judged = append(p.Judged, a.ref())
-		}
+		p.apply(ctx, &objects[i])
 	}
 	p.look(ctx, objects)
 	return p, nil
@@ -181,6 +177,10 @@ func (p *preflight) apply(ctx context.Context, a *applied) {
 		}
 	}
 	p.steps = append(p.steps, step)
+	judged := err == nil && !p.unread[req.Namespace] && !p.judge.Exempts(req.Namespace)
+	if a.set != nil && judged && !slices.Contains(p.Judged, a.ref()) {
+		p.Judged = append(p.Judged, a.ref())
+	}
 }
 
 // request is what the API server would be sent.
@@ -287,12 +287,13 @@ func (p *preflight) look(ctx context.Context, objects []applied) {
 	for _, set := range slices.Compact(concerned) {
 		o := report.Outcome{Object: p.object(set.Ref()), State: report.Right, Rules: []string{}}
 		for _, d := range judged.Decisions {
-			if d.StatefulSet == set.Ref() && !d.Skipped && !slices.Contains(o.Rules, d.Rule.ID) {
+			if (d.StatefulSet == set.Ref() || slices.Contains(d.Also, set.Ref())) && !d.Skipped && !slices.Contains(o.Rules, d.Rule.ID) {
 				o.State, o.Rules = report.Wrong, append(o.Rules, d.Rule.ID)
 			}
 		}
-		if p.unread[set.Namespace] || p.judge.Exempts(set.Namespace) {
+		if p.unread[set.Namespace] || !slices.Contains(judged.Judged, set.Ref()) {
 			o.State, o.Rules = report.Unknown, []string{}
+			p.Errors = append(p.Errors, judged.Errors...)
 		}
 		p.end = append(p.end, o)
 	}

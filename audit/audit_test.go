@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/report"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+type fixed inventory.Snapshot
+
+func (c *fixed) Snapshot(context.Context, ...string) (*inventory.Snapshot, error) {
+	return (*inventory.Snapshot)(c), nil
+}
+
+// run audits a StatefulSet whose Service is missing.
+func run(t *testing.T, namespaces []string, unread ...inventory.Permission) *report.Report {
+	t.Helper()
+	rules, err := policies.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &inventory.Store{}
+	store.PutNamespace(&inventory.Namespace{Name: "shop"})
+	store.PutStatefulSet(&inventory.StatefulSet{Meta: inventory.Meta{Namespace: "shop", Name: "db"}, ServiceName: "db", Replicas: 1})
+	return Run(t.Context(), Options{Cluster: &fixed{Store: store, Unread: unread}, Namespaces: namespaces, Judge: judge})
+}
+
+// What could not be judged has passed nothing, and is not what enforcement
+// would allow.
+func TestWhatIsNotJudged(t *testing.T) {
+	missing := inventory.Permission{Verb: "list", Resource: "services", Namespace: "shop"}
+	for name, tc := range map[string]struct {
+		unread   []inventory.Permission
+		judged   int
+		contains string
+	}{
+		"all":    {nil, 1, "# What enforcement would deny today."},
+		"unread": {[]inventory.Permission{missing}, 0, "# Not everything could be read and judged."},
+	} {
+		r := run(t, []string{"shop"}, tc.unread...)
+		if len(r.Judged) != tc.judged {
+			t.Errorf("%s: %d judged, want %d", name, len(r.Judged), tc.judged)
+		}
+		text, err := Exceptions(r)
+		if err != nil || !strings.HasPrefix(string(text), tc.contains) {
+			t.Errorf("%s: %v\n%s", name, err, text)
+		}
+	}
+}
