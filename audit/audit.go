@@ -52,6 +52,11 @@ func Run(ctx context.Context, o Options) *report.Report {
 		}
 		errs = append(errs, report.Error{Message: o.Judge.NotJudged(missing).Error()})
 	}
+	for _, name := range o.Namespaces {
+		if snapshot.Permitted("namespaces", name) && snapshot.Store.Namespace(name) == nil {
+			errs = append(errs, report.Error{Message: fmt.Sprintf("namespace %q is not in the cluster", name)})
+		}
+	}
 	var findings []report.Finding
 	for i := range judged.Decisions {
 		d := &judged.Decisions[i]

@@ -36,6 +36,17 @@ func run(t *testing.T, namespaces []string, unread ...inventory.Permission) *rep
 	return Run(t.Context(), Options{Cluster: &fixed{Store: store, Unread: unread}, Namespaces: namespaces, Judge: judge})
 }
 
+// A namespace that isn't there has not passed, but was misspelt.
+func TestNoSuchNamespace(t *testing.T) {
+	if r := run(t, []string{"shop"}); len(r.Errors) != 0 {
+		t.Errorf("errors: %+v", r.Errors)
+	}
+	r := run(t, []string{"shp"})
+	if len(r.Errors) != 1 || r.Errors[0].Message != `namespace "shp" is not in the cluster` {
+		t.Errorf("errors: %+v", r.Errors)
+	}
+}
+
 // What could not be judged has passed nothing, and is not what enforcement
 // would allow.
 func TestWhatIsNotJudged(t *testing.T) {

@@ -46,7 +46,14 @@ Exit codes:
   stsguard audit -n shop --fail-on strict -o json
   stsguard audit -A --write-exceptions exceptions.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runAudit(cmd.Context(), &f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("namespace") {
+				if err := checkNamespace(f.namespace); err != nil {
+					return err
+				}
+			}
+			return c.runAudit(cmd.Context(), &f)
+		},
 	}
 	f.output.register(cmd, "table", "text", "json", "junit")
 	choose(cmd, &f.level, "level", "", "what to show, a level and those before it (default: what the namespace or the configuration warns of)")

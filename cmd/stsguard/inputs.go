@@ -35,8 +35,8 @@ func (in *inputs) flags(cmd *cobra.Command) {
 // check holds the flags, and the arguments beside them, against what they may
 // be.
 func (in *inputs) check(paths []string) error {
-	if problems := validation.IsDNS1123Label(in.namespace); len(problems) > 0 {
-		return fmt.Errorf("invalid argument %q for \"-n, --namespace\" flag: %s", in.namespace, strings.Join(problems, "; "))
+	if err := checkNamespace(in.namespace); err != nil {
+		return err
 	}
 	for _, pattern := range in.exclude {
 		if _, err := path.Match(filepath.ToSlash(pattern), ""); err != nil {
@@ -45,6 +45,14 @@ func (in *inputs) check(paths []string) error {
 	}
 	if slices.Contains(paths, "") {
 		return errors.New("a PATH is empty: leave it out for the working directory")
+	}
+	return nil
+}
+
+// checkNamespace holds the flag --namespace against what it may be.
+func checkNamespace(name string) error {
+	if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+		return fmt.Errorf("invalid argument %q for \"-n, --namespace\" flag: %s", name, strings.Join(problems, "; "))
 	}
 	return nil
 }
