@@ -156,7 +156,7 @@ func (p *preflight) apply(ctx context.Context, a *applied) {
 		p.Errors = append(p.Errors, err)
 	}
 	for _, d := range decisions {
-		if d.Skipped {
+		if d.Skipped && !d.Rule.Refused {
 			continue
 		}
 		if !slices.Contains(step.Rules, d.Rule.ID) {

@@ -110,3 +110,29 @@ findings contains {"object": input.statefulSet.ref, "msg": "m"} if {
 		t.Errorf("the end is %+v", end)
 	}
 }
+
+// The API server refuses what it refuses, whatever is asked for or excused.
+func TestPreflightOfWhatIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "refused.yaml")
+	for name, tc := range map[string]struct {
+		annotation string
+		failOn     policies.Level
+		fails      bool
+	}{
+		"as it is":       {"", "", true},
+		"--fail-on none": {"", config.None, false},
+		"ignored":        {"service-invalid", "", false},
+	} {
+		write(t, file, `apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {stsguard.dev/ignore: "`+tc.annotation+`"}}
+spec: {type: NodePort, clusterIP: None, selector: {app: web}}`)
+		r := lint.Run(t.Context(), lint.Options{Paths: []string{file}, Judge: newJudge(t, config.Default()), Cluster: empty{}, FailOn: tc.failOn})
+		if got := r.Preflight[0].Steps[0].Outcome; got != report.Refused {
+			t.Errorf("%s: %s", name, got)
+		}
+		if len(r.Findings) != 1 || r.Failed() != tc.fails {
+			t.Errorf("%s: fails is %v: %+v", name, r.Failed(), r.Findings)
+		}
+	}
+}

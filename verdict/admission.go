@@ -216,8 +216,8 @@ func (j *Judge) admit(ctx context.Context, req *Request, world, cache inventory.
 		l.soften(all, j.config.Controllers.Mode, owner+" manages it")
 	}
 	for i := range all {
-		// The API server asks nobody.
-		if d := &all[i]; d.Rule.Refused && !d.off() {
+		// The API server asks nobody. Whoever wants nothing to fail hears of it.
+		if d := &all[i]; d.Rule.Refused && !d.off() && req.Levels.Enforce != config.None {
 			d.Mode, d.Reason = config.Enforce, ""
 		}
 	}
