@@ -140,8 +140,11 @@ func (s *Suppressions) identity(f *report.Finding) config.Known {
 // fromHere makes a path that starts from the working directory start from the
 // directory of the suppressions, so that it doesn't matter where one lints.
 func (s *Suppressions) fromHere(file string) string {
-	if file == stdin {
+	switch file {
+	case stdin:
 		return file
+	case "":
+		return inCluster
 	}
 	dir, err := filepath.Abs(filepath.Dir(s.file))
 	if err != nil {
@@ -157,17 +160,22 @@ func (s *Suppressions) fromHere(file string) string {
 	return filepath.ToSlash(path)
 }
 
-// stdin is what reports call standard input.
-const stdin = "stdin"
+// stdin is what reports call standard input, inCluster the file of what stands in
+// none.
+const stdin, inCluster = "stdin", "cluster"
 
 // lookedFor says whether the run would have found what is known, if it were
-// there still: its level was asked for, and its file is among the paths.
+// there still: its level was asked for, and its file is among the paths, or a
+// cluster was asked.
 func (s *Suppressions) lookedFor(k config.Known, o *Options, modes map[string]config.Mode) bool {
 	if modes[k.Rule] == config.Off {
 		return false
 	}
-	if k.File == stdin {
+	switch k.File {
+	case stdin:
 		return slices.Contains(o.Paths, "-")
+	case inCluster:
+		return o.Cluster != nil
 	}
 	if len(o.Paths) == 0 {
 		return s.below(".", k.File)

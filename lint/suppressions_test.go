@@ -173,3 +173,26 @@ func TestSaveGoesWhereALinkLeads(t *testing.T) {
 		t.Errorf("beside it: %v, %v", entries, err)
 	}
 }
+
+// What is known of a cluster is known wherever one lints, and is not gone
+// because no cluster was asked.
+func TestSuppressionsOfACluster(t *testing.T) {
+	const missing = "service-not-found"
+	modes := map[string]config.Mode{missing: config.Enforce}
+	for _, dir := range []string{"", "below"} {
+		s := &Suppressions{file: filepath.Join(dir, "..", "known.yaml"), known: map[config.Known]int{known("cluster", missing, "web"): 1}}
+		findings := []report.Finding{found("", 0, missing, "web")}
+		s.apply(findings, &Options{Cluster: struct{ Cluster }{}}, modes, true)
+		if findings[0].Status != report.Skipped || len(s.Gone) != 0 {
+			t.Errorf("%q: %s, gone: %v", dir, findings[0].Status, s.Gone)
+		}
+		s.apply(nil, &Options{}, modes, true)
+		if len(s.Gone) != 0 {
+			t.Errorf("without a cluster these are gone: %v", s.Gone)
+		}
+		s.apply(nil, &Options{Cluster: struct{ Cluster }{}}, modes, true)
+		if len(s.Gone) != 1 {
+			t.Errorf("gone: %v", s.Gone)
+		}
+	}
+}
