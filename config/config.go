@@ -265,10 +265,15 @@ func newFile(name string, data []byte) *File {
 // Equal says whether two readings gave the same.
 func (f *File) Equal(other *File) bool { return reflect.DeepEqual(f, other) }
 
-// Parse reads a configuration, and the rules that it asks for, like [Load]. Its
-// name stands before the line in errors, and its policies start from there.
+// Parse reads a configuration that stands in no file, so that no directories of
+// rules are beside it. Its name stands before the line in errors.
 func Parse(name string, data []byte) (*Configuration, *policies.Rules, error) {
-	return newFile(name, data).Parse()
+	f := &File{name: name, data: data}
+	var c Configuration
+	if _, err := decode(name, data, &c); err == nil && len(c.Policies) > 0 {
+		f.unread = []problem{{path: []string{"policies"}, message: "its policies can't be read from here: use --config with a copy of it beside the rules"}}
+	}
+	return f.Parse()
 }
 
 // Parse makes a configuration of the file. What it leaves out has the value of

@@ -64,7 +64,7 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 		"two documents":      {header + "---\nkind: x\n", "f.yaml:"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := Parse("f.yaml", []byte(tc.in))
+			_, _, err := newFile("f.yaml", []byte(tc.in)).Parse()
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error = %v\nwant %s", err, tc.want)
 			}
@@ -157,4 +157,12 @@ func FuzzSuppressions(f *testing.F) {
 			t.Errorf("%v became %v", s.Findings, again.Findings)
 		}
 	})
+}
+
+// A configuration that stands in no file has no directories beside it.
+func TestPoliciesOfNoFile(t *testing.T) {
+	_, _, err := Parse("ConfigMap a/b", []byte(header+"policies: [/etc/rules]\n"))
+	if want := "ConfigMap a/b:3: its policies can't be read from here: use --config"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
 }
