@@ -63,7 +63,7 @@ func renderChart(ctx context.Context, root manifest.Root, o Options) World {
 	}
 	var w World
 	for _, name := range slices.Sorted(maps.Keys(r.texts)) {
-		text := []byte(r.texts[name])
+		text := []byte(separated(r.texts[name]))
 		if path.Base(name) == "NOTES.txt" || len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
@@ -78,6 +78,14 @@ func renderChart(ctx context.Context, root manifest.Root, o Options) World {
 	}
 	return w
 }
+
+// glued finds separators of documents that have content behind them: trimming
+// actions take line ends away.
+var glued = regexp.MustCompile(`(?m)^---[ \t]*([^#\s-])`)
+
+// separated begins a line where Helm begins a document. kubectl, which never
+// sees the text, would refuse it.
+func separated(text string) string { return glued.ReplaceAllString(text, "---\n$1") }
 
 // load does what Helm does before it renders.
 func load(root manifest.Root, o Options) (*loaded, error) {

@@ -193,7 +193,7 @@ func readMarks(texts map[string]string, files []string) marked {
 	out := marked{}
 	for name, text := range texts {
 		m := out[name]
-		for l := range strings.SplitSeq(text, "\n") {
+		for l := range strings.SplitSeq(separated(text), "\n") {
 			var b strings.Builder
 			var first mark
 			for _, r := range l {

@@ -85,6 +85,8 @@ func TestLines(t *testing.T) {
 			"/spec/serviceName", "templates/_spec.tpl:2:14: nginx"},
 		{"in a range", map[string]string{"set.yaml": "{{ range list \"a\" \"web\" }}\n---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata:\n  name: {{ . }}\nspec:\n  serviceName: nginx\n{{ end }}"},
 			"/spec/serviceName", "templates/set.yaml:8:16: nginx"},
+		{"on the line of the separator", map[string]string{"set.yaml": "# a comment\n---\n{{- with .Values }} # another\n---\n{{- end }}\n---\n{{- if true -}}\n" + set + "  serviceName: nginx\n{{- end }}\n"},
+			"/spec/serviceName", "templates/set.yaml:13:16: nginx"},
 		{"random", map[string]string{"set.yaml": set + "  serviceName: {{ randAlphaNum 20 }}\n  replicas: 1\n"}, "/spec/replicas", "templates/set.yaml:7:13: 1"},
 		{"which hashes its own text", map[string]string{"set.yaml": set + "  serviceName: nginx\n  template: {metadata: {annotations: {sum: {{ include \"sum\" . | sha256sum }}}}}\n", "_sum.tpl": "{{ define \"sum\" }}a: b{{ end }}"},
 			"/spec/serviceName", "templates/set.yaml:6:16: nginx"},
