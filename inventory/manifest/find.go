@@ -215,6 +215,10 @@ func (f *finder) follow(abs string) {
 	info, err := os.Stat(abs)
 	switch {
 	case err == nil:
+		if chart := chartOf(real(abs)); chart != "" && (info.IsDir() || f.named[abs] || hasManifestName(abs)) {
+			f.parts = append(f.parts, [2]string{abs, chart})
+			return
+		}
 		f.enter(abs, info.Mode())
 	case f.named[abs] || hasManifestName(abs):
 		f.fail(abs, err)

@@ -322,6 +322,9 @@ func TestFind(t *testing.T) {
 		"link.yaml":              "->b/x.yaml",
 		"loop/loop":              "->..",
 		"dead.yaml":              "->nowhere",
+		".links/templates":       "->../chart/templates",
+		".links/x.yaml":          "->../chart/templates/x.yaml",
+		".links/x.tpl":           "->../chart/templates/x.yaml",
 		"out":                    "->" + tree(t, map[string]string{"o.yaml": service("out")}),
 	})
 	dead := list("dead.yaml: no such file or directory")
@@ -338,6 +341,8 @@ func TestFind(t *testing.T) {
 		{"hidden", list(".hidden"), nil, list(".hidden/x.yaml"), nil, nil},
 		{"hidden, with all else", list(".hidden", "b/c", "."), list("b.yaml", "*.json", "dead*", "out"), list(".hidden/x.yaml", "b/c/x.yml", "b/x.yaml"), list("b/chart", "chart"), nil},
 		{"a chart", list("chart"), nil, nil, list("chart"), nil},
+		{"links into a chart", list(".links"), list("x.yaml"), nil, nil, list(".links/templates: it is part of the Helm chart chart, of which only the whole can be rendered: name the chart's directory instead")},
+		{"links into a chart that is rendered", list(".links", "chart"), nil, nil, list("chart"), nil},
 		{"missing", list("none.yaml", "./none.yaml", "b.yaml"), nil, list("b.yaml"), nil, list("none.yaml: no such file or directory")},
 		{"a link", list("link.yaml"), nil, list("link.yaml"), nil, nil},
 		{"a file like standard input", list("stdin", "-"), nil, list("./stdin", "stdin"), nil, nil},
