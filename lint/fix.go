@@ -117,7 +117,8 @@ func (f *fixer) fix(ctx context.Context, out *Fixes) {
 	}
 	for range maxRounds {
 		batch := f.safe(w)
-		if len(batch) == 0 && f.CreateMissing {
+		// What is rendered isn't added to, and the hint must not promise that.
+		if len(batch) == 0 && (f.CreateMissing || f.rendered) {
 			batch = f.missing(w)
 		}
 		if len(batch) == 0 || ctx.Err() != nil {
