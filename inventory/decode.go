@@ -239,7 +239,7 @@ func newStatefulSet(m Meta, labels map[string]string, s *statefulSetSpec) *State
 			out.addPorts(c)
 		}
 	}
-	out.MentionsPeers = mentionsPeers(s)
+	out.MentionsPeers, out.MentionsOwnPods = s.mentions(out.Name)
 	return out
 }
 
@@ -253,33 +253,52 @@ func (s *StatefulSet) addPorts(c *container) {
 	}
 }
 
-// mentionsPeers looks for a name directly below the governing Service's, as in
-// "web-0.nginx" or "$(POD_NAME).nginx.default.svc".
-func mentionsPeers(s *statefulSetSpec) bool {
+// mentions says what the containers look up directly below the governing
+// Service: some pod's name, as in "web-0.nginx", and one that is, or may be, a
+// pod's of the StatefulSet, as in "$(POD_NAME).nginx.default.svc".
+func (s *statefulSetSpec) mentions(set string) (peers, own bool) {
 	if s.ServiceName == "" {
-		return false
+		return false, false
 	}
-	mentions := func(text string) bool {
+	look := func(text string) bool {
 		for {
-			i := strings.Index(text, "."+s.ServiceName)
-			if i < 0 {
-				return false
+			before, rest, found := strings.Cut(text, "."+s.ServiceName)
+			if !found {
+				return own
 			}
-			rest := text[i+1+len(s.ServiceName):]
-			if i > 0 && strings.IndexByte(" \t\n\"'=/@,;", text[i-1]) < 0 && !continuesName(rest) {
-				return true
+			if !continuesName(rest) {
+				of, ok := podBefore(before)
+				peers = peers || ok
+				own = own || ok && (of == "" || of == set)
 			}
 			text = rest
 		}
 	}
 	for _, list := range [][]container{s.Template.Spec.InitContainers, s.Template.Spec.Containers} {
 		for i := range list {
-			if list[i].anyText(mentions) {
-				return true
+			if list[i].anyText(look) {
+				return peers, own
 			}
 		}
 	}
-	return false
+	return peers, own
+}
+
+// podBefore says whether text ends in a pod's name, and of which StatefulSet;
+// that is empty where the name is put together only when the container runs. A
+// word that is no pod's name is part of something else: a package, a file, a
+// host outside.
+func podBefore(text string) (set string, ok bool) {
+	word := strings.LastIndexFunc(text, func(r rune) bool { return !isWord(r) }) + 1
+	if word > 0 && strings.IndexByte("$%)}]`", text[word-1]) >= 0 {
+		return "", true
+	}
+	return setOfPod(text[word:])
+}
+
+// isWord says whether a name or a variable can have the character.
+func isWord(r rune) bool {
+	return r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
 // continuesName says whether text goes on with the DNS label before it.
@@ -287,8 +306,7 @@ func continuesName(text string) bool {
 	if text == "" {
 		return false
 	}
-	c := text[0]
-	return c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	return isWord(rune(text[0]))
 }
 
 func (c *container) anyText(match func(string) bool) bool {

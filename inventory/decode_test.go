@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	sigsjson "sigs.k8s.io/json"
 )
 
@@ -74,23 +75,44 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestMentionsPeers(t *testing.T) {
-	for text, want := range map[string]bool{
-		"web-0.nginx":                       true,
-		"tcp://web-0.nginx:2380":            true,
-		"$(POD_NAME).nginx.default.svc":     true,
-		"${HOSTNAME}.nginx":                 true,
-		"nginx.default.svc":                 false,
-		"web-0.nginx-public":                false,
-		"/etc/x.nginxrc":                    false,
-		"run .nginx":                        false,
-		"a.nginxes then web-0.nginx at end": true,
+func TestMentions(t *testing.T) {
+	const nothing, peers, own = "nothing", "peers", "own pods"
+	for text, want := range map[string]string{
+		"web-0.nginx":                       own,
+		"tcp://web-0.nginx:2380":            own,
+		"$(POD_NAME).nginx.default.svc":     own,
+		"${HOSTNAME}.nginx":                 own,
+		"http://web-{0...3}.nginx/data":     own,
+		"web-$i.nginx $i":                   own,
+		"printf web-%d.nginx 0":             own,
+		"`hostname`.nginx":                  own,
+		"$(NAME)-0.nginx":                   own,
+		"db-0.nginx":                        peers,
+		"db-0.nginx,web-0.nginx":            own,
+		"nginx.default.svc":                 nothing,
+		"http://www.nginx.org":              nothing,
+		"-Dorg.nginx.server.port=80":        nothing,
+		"--tls-san=*.nginx.default.svc":     nothing,
+		"web-0.nginx-public":                nothing,
+		"/etc/x.nginxrc":                    nothing,
+		"run .nginx":                        nothing,
+		"a.nginxes then web-0.nginx at end": own,
 	} {
-		set := FromStatefulSet(&appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{ServiceName: "nginx", Template: corev1.PodTemplateSpec{
-			Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{text}}}},
-		}}})
-		if set.MentionsPeers != want {
-			t.Errorf("%q: MentionsPeers = %v", text, set.MentionsPeers)
+		set := FromStatefulSet(&appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Name: "web"},
+			Spec: appsv1.StatefulSetSpec{ServiceName: "nginx", Template: corev1.PodTemplateSpec{
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{text}}}},
+			}},
+		})
+		got := nothing
+		switch {
+		case set.MentionsOwnPods:
+			got = own
+		case set.MentionsPeers:
+			got = peers
+		}
+		if got != want {
+			t.Errorf("%q mentions %s, not %s", text, got, want)
 		}
 	}
 }

@@ -116,8 +116,9 @@ type StatefulSet struct {
 	// Ports are those of all containers, in order, then those of sidecars.
 	Ports []ContainerPort
 	// MentionsPeers says that a command, an argument, an environment variable
-	// or a probe looks a name up below the governing Service.
-	MentionsPeers bool
+	// or a probe looks a pod's name up below the governing Service,
+	// MentionsOwnPods that it may be one of the StatefulSet's own pods.
+	MentionsPeers, MentionsOwnPods bool
 }
 
 // ContainerPort is one port of a container.

@@ -17,7 +17,7 @@ import (
 func init() {
 	ast.InternStringTerm(
 		"after", "annotations", "before", "beside", "candidates", "clusterIP", "clusterIPs", "controller", "elsewhere",
-		"externalIPs", "externalName", "found", "governing", "headless", "kind", "labels", "mentionsPeers", "name",
+		"externalIPs", "externalName", "found", "governing", "headless", "kind", "labels", "mentionsOwnPods", "mentionsPeers", "name",
 		"namespace", "nearMisses", "nodePort", "operation", "ordinalsStart", "others", "podLabels", "podManagementPolicy",
 		"podPort", "port", "ports", "protocol", "publishNotReadyAddresses", "ref", "remaps", "replicas", "selected", "selector",
 		"selectsPods", "service", "serviceName", "services", "sessionAffinity", "siblings", "statefulSet",
@@ -131,6 +131,7 @@ func statefulSetFacts(s *inventory.StatefulSet, ref inventory.Ref) *ast.Term {
 		})),
 		item("controller", text(s.Controller)),
 		item("mentionsPeers", ast.InternedTerm(s.MentionsPeers)),
+		item("mentionsOwnPods", ast.InternedTerm(s.MentionsOwnPods)),
 	)
 }
 

@@ -392,10 +392,10 @@ func TestAdmit(t *testing.T) {
 			request: create(service(remapped)), want: "enforce port-remapped",
 		},
 		"advice is not heard of": {
-			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsPeers = true })),
+			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsOwnPods = true })),
 		},
 		"advice that the configuration asks for never denies": {
-			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsPeers = true })),
+			have: cluster(service()), request: create(set(func(s *inventory.StatefulSet) { s.MentionsOwnPods = true })),
 			options: []option{func(c *config.Configuration) {
 				c.Rules = map[string]config.Rule{"not-ready-addresses": {Mode: config.Enforce}}
 			}},

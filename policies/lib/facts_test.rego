@@ -7,7 +7,7 @@ set := {
 	"selector": {"app": "nginx"}, "podLabels": {"app": "nginx"},
 	"replicas": 2, "ordinalsStart": 0, "podManagementPolicy": "OrderedReady",
 	"ports": [{"name": "web", "port": 80, "protocol": "TCP"}],
-	"controller": "", "mentionsPeers": false,
+	"controller": "", "mentionsPeers": false, "mentionsOwnPods": false,
 }
 
 service := {

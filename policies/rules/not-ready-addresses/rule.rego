@@ -20,6 +20,6 @@ findings contains {
 } if {
 	input.governing.headless == true
 	input.governing.publishNotReadyAddresses == false
-	input.statefulSet.mentionsPeers == true
+	input.statefulSet.mentionsOwnPods == true
 	input.statefulSet.replicas > 1
 }

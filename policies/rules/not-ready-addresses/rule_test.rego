@@ -4,7 +4,7 @@ import data.stsguard.facts
 import data.stsguard.rules["not-ready-addresses"] as rule
 
 peers(fields, service) := facts.with_fields(facts.relation, {
-	"statefulSet": facts.with_fields(facts.set, object.union({"mentionsPeers": true}, fields)),
+	"statefulSet": facts.with_fields(facts.set, object.union({"mentionsPeers": true, "mentionsOwnPods": true}, fields)),
 	"governing": service,
 })
 
@@ -18,6 +18,10 @@ test_published if {
 
 test_a_single_replica_has_no_peers if {
 	count(rule.findings) == 0 with input as peers({"replicas": 1}, facts.service)
+}
+
+test_the_pods_of_another_get_ready_by_themselves if {
+	count(rule.findings) == 0 with input as peers({"mentionsOwnPods": false}, facts.service)
 }
 
 test_not_headless_is_another_rule if {
