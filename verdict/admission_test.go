@@ -73,7 +73,7 @@ func set(change ...func(*inventory.StatefulSet)) *inventory.StatefulSet {
 func ip(s *inventory.Service)        { s.ClusterIP, s.ClusterIPs = "10.0.0.5", []string{"10.0.0.5"} }
 func undecided(s *inventory.Service) { s.ClusterIP = "" }
 
-func remapped(s *inventory.Service) { s.Ports[0].TargetPort = "8080" }
+func remapped(s *inventory.Service) { s.Ports[0].Port = 8080 }
 
 func named(name string) func(*inventory.Service) {
 	return func(s *inventory.Service) { s.Name = name }

@@ -24,4 +24,12 @@ findings contains {
 	some i, port in input.governing.ports
 	port.podPort != 0
 	port.podPort != port.port
+	not _open(port)
+}
+
+# Where the pods listen on it, too, the Service's port leads somewhere.
+_open(port) if {
+	some p in input.statefulSet.ports
+	p.port == port.port
+	p.protocol == port.protocol
 }

@@ -27,8 +27,16 @@ test_missing_is_another_rule if {
 	count(rule.findings) == 0 with input as facts.missing
 }
 
+test_the_pods_listen_on_both if {
+	count(rule.findings) == 0 with input as with_ports(facts.service, [port(80, 8080)])
+}
+
+test_another_protocol_is_another_port if {
+	count(rule.findings) == 1 with input as with_ports(facts.service, [object.union(port(80, 8080), {"protocol": "UDP"})])
+}
+
 test_remapped if {
-	found := rule.findings with input as with_ports(facts.service, [port(81, 81), port(80, 8080)])
-	facts.headlines(found) == {"Headless Service \"nginx\" has port 80, but the pods listen on 8080"}
+	found := rule.findings with input as with_ports(facts.service, [port(81, 81), port(82, 8080)])
+	facts.headlines(found) == {"Headless Service \"nginx\" has port 82, but the pods listen on 8080"}
 	{f.path | some f in found} == {"/spec/ports/1/port"}
 }
