@@ -31,7 +31,8 @@ type sarifWriter struct {
 //
 // URIs are relative to the working directory, which should be the repository's
 // root; a file elsewhere has the URI that its displayed path makes. What is
-// excused is a suppressed result, less what only repeats another finding.
+// excused is a suppressed result, less what only repeats another finding. What no
+// file shows is left out and counted, since one such result has all refused.
 func NewSARIF(w io.Writer, version string) Writer { return sarifWriter{w, version} }
 
 type (
@@ -161,13 +162,22 @@ func (s sarifWriter) Write(r *Report) error {
 		}
 		notifications = append(notifications, n)
 	}
-	findings := slices.Collect(func(yield func(*Finding) bool) {
-		for i := range r.Findings {
-			if !r.Findings[i].Repeats && !yield(&r.Findings[i]) {
-				return
-			}
+	var findings []*Finding
+	nowhere := 0
+	for i := range r.Findings {
+		switch f := &r.Findings[i]; {
+		case f.Repeats:
+		case f.inFile().File == "":
+			nowhere++
+		default:
+			findings = append(findings, f)
 		}
-	})
+	}
+	if nowhere > 0 {
+		notifications = append(notifications, sarifNotification{Level: "warning", Message: sarifText{Text: fmt.Sprintf(
+			"%s left out: GitHub's code scanning takes none without a file. Other formats have them.",
+			count(nowhere, "finding about what is in the cluster alone is", "findings about what is in the cluster alone are"))}})
+	}
 	if left := len(findings) - sarifMaxResults; left > 0 {
 		findings = mostSevere(findings, sarifMaxResults)
 		notifications = append(notifications, sarifNotification{Level: "warning", Message: sarifText{Text: fmt.Sprintf(
@@ -225,9 +235,7 @@ func newSARIFResult(f *Finding, rule int, seen map[string]int) sarifResult {
 		FullName: Printable(f.Object.Namespace + "/" + f.Object.Kind + "/" + f.Object.Name),
 		Kind:     "resource",
 	}}}
-	if f.Location.File != "" {
-		at.Physical = physical(f.Location)
-	}
+	at.Physical = physical(f.inFile())
 	out := sarifResult{RuleID: f.Rule, RuleIndex: rule, Level: sarifLevels[f.Severity], Locations: []sarifLocation{at}}
 	lines := append([]string{f.headline() + "."}, f.details()...)
 	for _, rel := range f.Related {
@@ -250,6 +258,18 @@ func newSARIFResult(f *Finding, rule int, seen map[string]int) sarifResult {
 		out.Suppressions = []sarifSuppression{{Kind: kind, Status: "accepted", Justification: Printable(f.Reason)}}
 	}
 	return out
+}
+
+// inFile is where to show the finding: where its object stands or, if that is in
+// a cluster, where another one stands that it is about. There may be neither.
+func (f *Finding) inFile() Location {
+	l := f.Location
+	for _, rel := range f.Related {
+		if l.File == "" {
+			l = rel.Location
+		}
+	}
+	return l
 }
 
 // fingerprint says which finding it is, wherever it moves within its file.

@@ -125,7 +125,6 @@ func TestSARIF(t *testing.T) {
 		got = append(got, strings.Join([]string{res.RuleID, res.Level, uri, suppressed, res.Message.Text}, "|"))
 	}
 	want := []string{
-		"new|note|||of a live object.\nFix: Mend it.",
 		"two|warning|file:///abs/c.yaml|inSource moving|excused.\nFix: Mend it.",
 		"one|error|dir/a%20file.yaml||it is wrong.\nin detail\nSee [Service \"web\"](1).\nFix: Mend it.\nkind: Service",
 		"two|warning|dir/b.yaml||that too.\nDoes not fail the run: a friend manages it.\nFix: Mend it.",
@@ -139,11 +138,24 @@ func TestSARIF(t *testing.T) {
 		}
 	}
 	inv := run.Invocations[0]
-	if inv.Successful || len(inv.Notifications) != 2 {
+	if inv.Successful || len(inv.Notifications) != 3 || !strings.HasPrefix(inv.Notifications[2].Message.Text, "1 finding ") {
 		t.Errorf("invocation: %+v", inv)
 	}
 	if !readSARIF(t, writeSARIF(t, New(nil, nil, Seen{}))).Invocations[0].Successful {
 		t.Error("a run that found nothing did not go well")
+	}
+}
+
+// GitHub refuses a whole upload for one result without a file: a finding on what
+// is in a cluster is shown where the manifest is that it came up with.
+func TestSARIFOfACluster(t *testing.T) {
+	service := Object{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "web"}
+	live := Finding{Rule: "one", Message: "of a live object", Status: Open, Severity: SeverityError, Advice: "Mend it."}
+	beside := live
+	beside.Related = []Related{{Object: service}, {Object: service, Location: at("web.yaml", 3, 1)}}
+	run := readSARIF(t, writeSARIF(t, New([]Finding{live, beside}, nil, Seen{})))
+	if len(run.Results) != 1 || run.Results[0].Locations[0].Physical.Artifact.URI != "web.yaml" {
+		t.Errorf("results: %+v", run.Results)
 	}
 }
 
