@@ -69,3 +69,16 @@ func TestWhatIsNotJudged(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with a Service is found once, with each of its StatefulSets.
+func TestExceptionsForAll(t *testing.T) {
+	r := &report.Report{Findings: []report.Finding{{
+		Rule: "port-remapped", StatefulSet: "a", Status: report.Open, Severity: report.SeverityError,
+		Object: report.Object{Kind: "Service", Namespace: "shop", Name: "web"},
+		Judged: []string{string((&inventory.StatefulSet{Meta: inventory.Meta{Namespace: "shop", Name: "a"}}).Ref()), string((&inventory.StatefulSet{Meta: inventory.Meta{Namespace: "shop", Name: "b"}}).Ref())},
+	}}}
+	text, err := Exceptions(r)
+	if err != nil || !strings.Contains(string(text), "- name: a\n") || !strings.Contains(string(text), "- name: b\n") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}

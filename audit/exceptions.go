@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/report"
 )
 
@@ -29,20 +30,22 @@ func Exceptions(r *report.Report) ([]byte, error) {
 	b.WriteString("# What enforcement would deny today. Give each a reason, and put them into stsguard.yaml.\nexceptions:\n")
 	var written []exception
 	for _, f := range r.Findings {
-		e := exception{Rule: f.Rule, Namespace: f.Object.Namespace, Name: f.StatefulSet}
-		if e.Name == "" {
-			e.Name = f.Object.Name
-		}
-		if f.Status != report.Open || f.Severity != report.SeverityError || slices.Contains(written, e) {
+		if f.Status != report.Open || f.Severity != report.SeverityError {
 			continue
 		}
-		written = append(written, e)
-		text, err := yaml.Marshal([]exception{e})
-		if err != nil {
-			return nil, fmt.Errorf("write an exception for %s: %w", f.Object, err)
-		}
 		headline, _, _ := bytes.Cut([]byte(f.Message), []byte("\n"))
-		fmt.Fprintf(&b, "# %s\n%s", report.Printable(string(headline)), text)
+		for _, name := range excepted(&f) {
+			e := exception{Rule: f.Rule, Namespace: f.Object.Namespace, Name: name}
+			if slices.Contains(written, e) {
+				continue
+			}
+			written = append(written, e)
+			text, err := yaml.Marshal([]exception{e})
+			if err != nil {
+				return nil, fmt.Errorf("write an exception for %s: %w", f.Object, err)
+			}
+			fmt.Fprintf(&b, "# %s\n%s", report.Printable(string(headline)), text)
+		}
 	}
 	switch {
 	case len(written) == 0 && len(r.Errors) > 0:
@@ -51,4 +54,18 @@ func Exceptions(r *report.Report) ([]byte, error) {
 		return []byte("# Enforcement would deny nothing today.\nexceptions: []\n"), nil
 	}
 	return b.Bytes(), nil
+}
+
+// excepted are the names that let the finding pass: those of all StatefulSets
+// that it was found with, or that of its object.
+func excepted(f *report.Finding) []string {
+	if len(f.Judged) == 0 {
+		return []string{f.Object.Name}
+	}
+	var out []string
+	for _, id := range f.Judged {
+		_, _, name := inventory.Ref(id).Split()
+		out = append(out, name)
+	}
+	return out
 }
