@@ -21,6 +21,12 @@ _target(port) := $"the pods' port {port.podPort}" if port.podPort != 0
 
 _target(port) := $"a {port.protocol} port \"{port.targetPort}\" that no container is known to have" if port.podPort == 0
 
+# Whether a Service stands for one pod, and so spreads nothing.
+selects_one_pod(service) if {
+	some label in ["statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"]
+	service.selector[label]
+}
+
 # A headless Service that would govern the StatefulSet.
 headless_service(set) := {
 	"apiVersion": "v1",

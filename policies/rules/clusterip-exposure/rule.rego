@@ -15,6 +15,8 @@
 #     beside a headless one is the right way to serve clients.
 package stsguard.rules["clusterip-exposure"]
 
+import data.stsguard.lib
+
 findings contains {
 	"object": service.ref,
 	"path": "/spec/selector",
@@ -24,6 +26,7 @@ findings contains {
 	input.governing.headless == false
 	some service in input.services
 	not service.headless
+	not lib.selects_one_pod(service)
 	reason := _reason
 }
 

@@ -26,6 +26,11 @@ test_governing_not_headless if {
 	f.msg == "Service \"client\" has a cluster IP and selects the pods of StatefulSet \"web\", but Service \"nginx\", which governs it, is not headless"
 }
 
+test_for_one_pod if {
+	one := facts.with_fields(client, {"selector": {"statefulset.kubernetes.io/pod-name": "web-0"}})
+	count(rule.findings) == 0 with input as exposed({"governing": facts.allocated, "services": [one]})
+}
+
 test_undecided_client if {
 	found := rule.findings with input as exposed({"governing": facts.allocated, "services": [facts.unset]})
 	count(found) == 1

@@ -3,7 +3,9 @@ package stsguard.rules["clusterip-undeclared_test"]
 import data.stsguard.facts
 import data.stsguard.rules["clusterip-undeclared"] as rule
 
-client(annotations) := facts.with_fields(facts.relation, {"services": [facts.with_fields(facts.allocated, {"name": "client", "annotations": annotations})]})
+beside(fields) := facts.with_fields(facts.relation, {"services": [facts.with_fields(facts.allocated, object.union({"name": "client"}, fields))]})
+
+client(annotations) := beside({"annotations": annotations})
 
 test_no_other if {
 	count(rule.findings) == 0 with input as facts.relation
@@ -11,6 +13,18 @@ test_no_other if {
 
 test_declared if {
 	count(rule.findings) == 0 with input as client({"stsguard.dev/client-service": "true"})
+}
+
+test_a_type_that_is_for_clients if {
+	every type in ["NodePort", "LoadBalancer"] {
+		count(rule.findings) == 0 with input as beside({"type": type})
+	}
+}
+
+test_for_one_pod if {
+	every selector in [{"statefulset.kubernetes.io/pod-name": "web-0"}, {"app": "nginx", "apps.kubernetes.io/pod-index": "0"}] {
+		count(rule.findings) == 0 with input as beside({"selector": selector})
+	}
 }
 
 test_another_headless_one if {
