@@ -138,9 +138,6 @@ type Names struct {
 	// Selections tell of each of the other Services which pods it selects.
 	// None of them gives a pod a name.
 	Selections []Selection
-	// Selected are the other StatefulSets of which the governing Service
-	// selects a pod.
-	Selected []*StatefulSet
 
 	zone Zone
 }
@@ -164,14 +161,6 @@ func (z Zone) Names(r Reader, set *StatefulSet) *Names {
 	}
 	for _, s := range n.Services {
 		n.Selections = append(n.Selections, s.Selection(set, z.RuntimeLabels))
-	}
-	if n.Governing != nil {
-		for _, other := range r.StatefulSetsSelectedBy(n.Governing) {
-			if other.Name != set.Name && !other.Deleting && visible(&set.Meta, &other.Meta) && isNearest(r, &other.Meta, n.Governing) {
-				n.Selected = append(n.Selected, other)
-			}
-		}
-		sortByName(n.Selected)
 	}
 	n.Service = n.service()
 	n.Ports = n.ports()

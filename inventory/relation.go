@@ -24,6 +24,9 @@ type Relation struct {
 	Services []*Service
 	// Siblings are the other StatefulSets with the same governing Service.
 	Siblings []*StatefulSet
+	// Selected are the other StatefulSets of which the governing Service
+	// selects a pod.
+	Selected []*StatefulSet
 	// Workloads are what else the governing Service selects.
 	Workloads []*Workload
 }
@@ -56,6 +59,12 @@ func Relate(r Reader, set *StatefulSet) *Relation {
 			}
 		}
 		sortByName(rel.Siblings)
+		for _, other := range r.StatefulSetsSelectedBy(rel.Governing) {
+			if other.Name != set.Name && !other.Deleting && visible(&set.Meta, &other.Meta) && isNearest(r, &other.Meta, rel.Governing) {
+				rel.Selected = append(rel.Selected, other)
+			}
+		}
+		sortByName(rel.Selected)
 		for _, w := range r.WorkloadsSelectedBy(rel.Governing) {
 			if visible(&set.Meta, &w.Meta) && isNearest(r, &w.Meta, rel.Governing) {
 				rel.Workloads = append(rel.Workloads, w)

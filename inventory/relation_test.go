@@ -57,6 +57,7 @@ func TestWhatElseCountsIsNear(t *testing.T) {
 		name := []string{"file", "dir", "parent", "other", "child"}[i]
 		store.PutService(&Service{Meta: Meta{Name: name, Place: p}, Selector: app})
 		store.PutStatefulSet(&StatefulSet{Meta: Meta{Name: name, Place: p}, ServiceName: "nginx"})
+		store.PutStatefulSet(&StatefulSet{Meta: Meta{Name: name + "-selected", Place: p}, PodLabels: app})
 		store.PutWorkload(&Workload{Meta: Meta{Name: name, Place: p}, PodLabels: app})
 	}
 	store.PutService(&Service{Meta: Meta{Name: "nginx", Place: at("/a/b/c", "/a/b", 9)}, Selector: app})
@@ -70,6 +71,9 @@ func TestWhatElseCountsIsNear(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s = %v", what, got)
 		}
+	}
+	if got := names(rel.Selected); !slices.Equal(got, []string{"dir-selected", "file-selected", "parent-selected"}) {
+		t.Errorf("selected = %v", got)
 	}
 }
 

@@ -40,13 +40,7 @@ func relationTerm(r *inventory.Relation) *ast.Term {
 		item("elsewhere", list(r.Elsewhere, text)),
 		item("services", servicesTerm(r.Services, r.StatefulSet)),
 		item("siblings", list(r.Siblings, func(s *inventory.StatefulSet) *ast.Term { return text(s.Name) })),
-		item("workloads", list(r.Workloads, func(w *inventory.Workload) *ast.Term {
-			return object(
-				item("ref", text(string(w.Ref()))),
-				item("kind", text(string(w.Kind))),
-				item("name", text(w.Name)),
-			)
-		})),
+		item("workloads", list(others(r), selectedTerm)),
 	)
 }
 
@@ -55,13 +49,29 @@ func governanceTerm(g *inventory.Governance) *ast.Term {
 		item("service", serviceTerm(g.Service, g.StatefulSets)),
 		item("statefulSets", referencesTerm(g.StatefulSets, g.Service)),
 		item("beside", list(g.Beside, func(s *inventory.Service) *ast.Term { return text(s.Name) })),
-		item("others", list(g.Others, func(o inventory.Selected) *ast.Term {
-			return object(
-				item("ref", text(string(o.Ref))),
-				item("kind", text(string(o.Kind))),
-				item("name", text(o.Name)),
-			)
-		})),
+		item("others", list(g.Others, selectedTerm)),
+	)
+}
+
+// others are what the governing Service selects and doesn't govern.
+func others(r *inventory.Relation) []inventory.Selected {
+	var out []inventory.Selected
+	for _, s := range r.Selected {
+		if !slices.Contains(r.Siblings, s) {
+			out = append(out, inventory.Selected{Ref: s.Ref(), Kind: inventory.KindStatefulSet, Name: s.Name})
+		}
+	}
+	for _, w := range r.Workloads {
+		out = append(out, inventory.Selected{Ref: w.Ref(), Kind: w.Kind, Name: w.Name})
+	}
+	return out
+}
+
+func selectedTerm(s inventory.Selected) *ast.Term {
+	return object(
+		item("ref", text(string(s.Ref))),
+		item("kind", text(string(s.Kind))),
+		item("name", text(s.Name)),
 	)
 }
 

@@ -81,7 +81,7 @@ func (p *predicted) check(t *testing.T, s *space, o *unstructured.Unstructured, 
 		t.Errorf("preflight says that %q is injected, and the API server %q", p.step.Injected, said)
 	}
 	said = slices.DeleteFunc(said, func(w string) bool { return strings.Contains(w, "stsguard has set") })
-	rules := slices.DeleteFunc(slices.Sorted(slices.Values(p.step.Rules)), func(rule string) bool { return rule == needsWorkloads })
+	rules := slices.Sorted(slices.Values(p.step.Rules))
 	if got := rulesIn(said...); !slices.Equal(got, rules) {
 		t.Errorf("preflight of %s %q names %v, and the API server %v (%q)", o.GetKind(), o.GetName(), rules, got, said)
 	}

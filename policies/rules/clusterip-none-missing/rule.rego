@@ -48,10 +48,10 @@ _suffixes := [suffix |
 
 _hints := array.concat(
 	[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.service))],
-	[$"It also selects the pods of {other.kind} \"{other.name}\", whose clients would notice." |
+	sort({$"It also selects the pods of {other.kind} \"{other.name}\", whose clients would notice." |
 		_leads_elsewhere
 		some other in input.others
-	],
+	}),
 )
 
 default _fix := {}

@@ -112,6 +112,14 @@ safe_beside(service, sets, kind) := f.fix.safe if {
 	some f in rule.findings with input as facts_of with data.parameters["clusterip-none-missing"] as parameters
 }
 
+test_others_of_one_name_are_told_once if {
+	others := [{"ref": ref, "kind": "Deployment", "name": "proxy"} | some ref in ["a", "b"]]
+	found := rule.findings with input as object.union(judged(facts.unset, [reference]), {"others": others})
+		with data.parameters["clusterip-none-missing"] as parameters
+	some f in found
+	count(split(f.msg, "\n")) == 2
+}
+
 test_others_that_it_leads_to if {
 	safe_beside(facts.unset, [reference], "Deployment") == false
 	safe_beside(facts.unset, [reference], "StatefulSet") == false

@@ -16,10 +16,19 @@ package stsguard.rules["selector-too-broad"]
 findings contains {
 	"object": input.governing.ref,
 	"path": "/spec/selector",
-	"msg": $"Service \"{input.governing.name}\", which governs StatefulSet \"{input.statefulSet.name}\", also selects the pods of {_others}",
+	"msg": $"Service \"{input.governing.name}\", which governs {_governed}, also selects the pods of {_others}",
 } if {
 	input.governing.headless == true
 	input.workloads[0]
 }
 
-_others := concat(", ", [$"{w.kind} \"{w.name}\"" | some w in input.workloads])
+# All that it governs, so that it is told once.
+_governed := $"StatefulSet \"{input.statefulSet.name}\"" if count(input.siblings) == 0
+
+_governed := $"StatefulSets {concat(", ", sort(names))}" if {
+	count(input.siblings) > 0
+	names := {$"\"{name}\"" | some name in array.concat(input.siblings, [input.statefulSet.name])}
+}
+
+# Manifests can hold several of one name, for variants say.
+_others := concat(", ", sort({$"{w.kind} \"{w.name}\"" | some w in input.workloads}))
