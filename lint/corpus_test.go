@@ -57,7 +57,9 @@ func (f *fact) rules() []string {
 }
 
 // TestCorpus holds the governing rules against facts about manifests that
-// nobody here wrote, in a corpus beside the repository.
+// nobody here wrote, in a corpus beside the repository, and counts what every
+// rule finds there. With UPDATE=1 in the environment the counts are kept anew:
+// whoever does so has read what is found now and wasn't, and the other way round.
 func TestCorpus(t *testing.T) {
 	corpus, err := filepath.Abs("../../shared/corpus")
 	if err != nil {
@@ -81,6 +83,7 @@ func TestCorpus(t *testing.T) {
 	conf.Exemptions = config.Exemptions{}
 	judge := newJudge(t, conf)
 	got := map[string][]string{}
+	counts := map[string]int{}
 	var errs, leftOut []string
 	for _, world := range worlds(t, corpus) {
 		// The facts are about manifests as they stand there. What its
@@ -89,7 +92,7 @@ func TestCorpus(t *testing.T) {
 		for _, set := range manifest.Read(t.Context(), manifest.Find(t.Context(), []string{world}, reading).Files, reading).StatefulSets {
 			got[set.Place.File+" "+set.Namespace+"/"+set.Name] = nil
 		}
-		r := lint.Run(t.Context(), lint.Options{Paths: []string{world}, Reading: reading, Judge: judge, FailOn: policies.Baseline, Show: policies.Baseline})
+		r := lint.Run(t.Context(), lint.Options{Paths: []string{world}, Reading: reading, Judge: judge, FailOn: policies.Baseline, Show: policies.Advice})
 		for _, e := range r.Errors {
 			errs = append(errs, e.String())
 		}
@@ -97,6 +100,7 @@ func TestCorpus(t *testing.T) {
 			leftOut = append(leftOut, l.Path)
 		}
 		for _, f := range r.Findings {
+			counts[f.Rule]++
 			if isGoverning(t, f.Rule) {
 				id := f.Location.File + " " + f.Object.Namespace + "/" + f.Object.Name
 				got[id] = append(got[id], f.Rule)
@@ -135,7 +139,30 @@ func TestCorpus(t *testing.T) {
 	if len(leftOut) > 0 {
 		t.Errorf("left out:\n%s", strings.Join(leftOut, "\n"))
 	}
+	checkCounts(t, counts)
 	t.Logf("%d complete StatefulSets, %d of them otherwise", len(want), len(different))
+}
+
+// checkCounts holds how often each rule finds something against what is kept.
+func checkCounts(t *testing.T, counts map[string]int) {
+	t.Helper()
+	var got strings.Builder
+	for _, rule := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&got, "%4d %s\n", counts[rule], rule)
+	}
+	const kept = "testdata/corpus.txt"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(kept, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatalf("%v (UPDATE=1 writes it)", err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("findings by rule: got\n%s\nwant\n%s", got.String(), want)
+	}
 }
 
 // corpusErrors are all errors that the corpus gives.
