@@ -35,6 +35,8 @@ type document struct {
 	json         bool
 	plain        bool // see looked
 	quick        bool // quickJSON was sure of it
+	// begin is where its first key stands in the file, if it is quick.
+	begin Location
 
 	objects []*object
 	errors  []Error
@@ -96,6 +98,8 @@ func (d *document) decode() {
 		d.decodeObject(d.withoutDuplicates(), "", "", "", 0)
 	} else if data, h, ok := quickJSON(d.data); ok {
 		d.quick = true
+		m, width := quickStart(d.data)
+		d.begin = d.region(m.line, m.column, width)
 		d.decodeHead(h, data, "", "", "", 0)
 	} else {
 		d.decodeYAML()

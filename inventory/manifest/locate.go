@@ -35,9 +35,15 @@ func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	if o == nil {
 		return Location{}
 	}
-	s.reopened.Lock()
-	defer s.reopened.Unlock()
-	return s.reopened.document(o.document).locate(o.pointer + pointer)
+	d := o.document
+	pointer = o.pointer + pointer
+	if pointer != "" || !d.quick {
+		// Its text is needed again.
+		s.reopened.Lock()
+		defer s.reopened.Unlock()
+		d = s.reopened.document(d)
+	}
+	return d.locate(pointer)
 }
 
 // reopened is the one file whose text is held, because places in it are being
@@ -59,7 +65,7 @@ func (r *reopened) document(d *document) *document {
 	}
 	again := r.documents[d]
 	if again == nil {
-		again = &document{file: d.file, start: d.start, end: d.end, line: d.line, column: d.column, json: d.json, quick: d.quick}
+		again = &document{file: d.file, start: d.start, end: d.end, line: d.line, column: d.column, json: d.json, quick: d.quick, begin: d.begin}
 		if d.end <= len(r.text) && maphash.Bytes(seed, r.text[d.start:d.end]) == d.sum {
 			again.data = r.text[d.start:d.end]
 		}
@@ -86,6 +92,9 @@ func (d *document) locate(pointer string) Location {
 
 // find locates a field in the document's own text.
 func (d *document) find(pointer string) Location {
+	if pointer == "" && d.quick {
+		return d.begin
+	}
 	t := d.tree()
 	l := Location{File: d.file.Path}
 	n := (*node)(nil)
@@ -97,8 +106,14 @@ func (d *document) find(pointer string) Location {
 		l.EndLine, l.EndColumn = l.Line, 1
 		return l
 	}
-	l.Line, l.Column = d.position(n.Line, n.Column)
-	l.EndLine, l.EndColumn = l.Line, l.Column+width(n, t.after(n.Line, n.Column))
+	return d.region(n.Line, n.Column, width(n, t.after(n.Line, n.Column)))
+}
+
+// region is a part of a line of the document in its file.
+func (d *document) region(line, column, width int) Location {
+	l := Location{File: d.file.Path}
+	l.Line, l.Column = d.position(line, column)
+	l.EndLine, l.EndColumn = l.Line, l.Column+width
 	return l
 }
 

@@ -29,6 +29,16 @@ func quickJSON(data []byte) (json []byte, h head, ok bool) {
 	return r.out, r.head, true
 }
 
+// quickStart says where the first key stands in a document that quickJSON is
+// sure of, and how wide it is.
+func quickStart(data []byte) (m mark, width int) {
+	r := quickReader{rest: data}
+	r.first()
+	_, rest, _ := cutKey(r.text)
+	key := r.text[:len(r.text)-len(rest)-len(":")]
+	return mark{r.number, r.indent + 1}, utf8.RuneCount(key)
+}
+
 // quickTree is to the YAML library's nodes what quickJSON is to its values.
 // Neither comments nor tags are in them.
 func quickTree(data []byte) (root *node, ok bool) {
@@ -91,11 +101,16 @@ type quickReader struct {
 }
 
 func (r *quickReader) document() bool {
+	r.first()
+	return r.indent >= 0 && r.mapping(r.indent, 0) && r.indent < 0
+}
+
+// first goes on to the document's first key.
+func (r *quickReader) first() {
 	r.next()
 	if r.number == 1 && isSeparator(r.line) {
 		r.next()
 	}
-	return r.indent >= 0 && r.mapping(r.indent, 0) && r.indent < 0
 }
 
 // node adds a node to the one that isn't finished. The text is what its line

@@ -62,6 +62,10 @@ func checkQuick(t *testing.T, data []byte) (sure int) {
 			if got, want := outline(root), outline(parseYAML(d.data).root); got != want {
 				t.Errorf("got nodes\n%s, want\n%s, in:\n%s", got, want, d.data)
 			}
+			m, width := quickStart(d.data)
+			if got, want := full.region(m.line, m.column, width), full.find(""); got != want {
+				t.Errorf("begins at %v, want %v, in:\n%s", got, want, d.data)
+			}
 		}
 	}
 	return sure
