@@ -26,10 +26,7 @@ func run(t *testing.T, namespaces []string, unread ...inventory.Permission) *rep
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "", time.Now)
 	store := &inventory.Store{}
 	store.PutNamespace(&inventory.Namespace{Name: "shop"})
 	store.PutStatefulSet(&inventory.StatefulSet{Meta: inventory.Meta{Namespace: "shop", Name: "db"}, ServiceName: "db", Replicas: 1})

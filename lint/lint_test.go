@@ -29,10 +29,7 @@ func builtin(t testing.TB) *policies.Rules {
 
 func newJudge(t testing.TB, c *config.Configuration) *verdict.Judge {
 	t.Helper()
-	judge, err := verdict.New(t.Context(), builtin(t), c, "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(builtin(t), c, "", time.Now)
 	return judge
 }
 
@@ -54,10 +51,7 @@ findings contains {"object": input.statefulSet.ref, "path": "", "msg": "never"} 
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "", time.Now)
 	file := filepath.Join(t.TempDir(), "web.yaml")
 	write(t, file, statefulSet("web"))
 	r := lint.Run(t.Context(), lint.Options{
@@ -91,10 +85,7 @@ findings contains {"object": input.statefulSet.ref, "path": "", "msg": "never"} 
 		t.Fatal(err)
 	}
 	rules.Deadline = 20 * time.Millisecond
-	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "", time.Now)
 	dir := t.TempDir()
 	for i := range 9 {
 		write(t, filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), statefulSet(fmt.Sprintf("web-%d", i)))

@@ -98,10 +98,7 @@ findings contains {"object": input.statefulSet.ref, "msg": "m"} if {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "", time.Now)
 	r := lint.Run(t.Context(), lint.Options{Paths: []string{filepath.Join(dir, "pair.yaml")}, Judge: judge, Cluster: empty{}})
 	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Message, `judge StatefulSet`) {
 		t.Errorf("errors: %+v", r.Errors)

@@ -32,10 +32,7 @@ func TestSuppressions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "", time.Now)
 	const missing, mapped, unnamed = "service-not-found", "port-remapped", "port-unnamed"
 	all := Options{FailOn: policies.Baseline, Show: policies.Strict}
 	type counts map[config.Known]int

@@ -14,10 +14,7 @@ func BenchmarkRelation(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	engine, err := rules.Engine(b.Context(), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
+	engine := rules.Engine(nil)
 	labels := map[string]string{"app.kubernetes.io/name": "db", "app.kubernetes.io/instance": "main", "app.kubernetes.io/component": "primary"}
 	headless := &inventory.Service{
 		Meta: inventory.Meta{Namespace: "shop", Name: "db-headless"}, Type: "ClusterIP", ClusterIP: "None", ClusterIPs: []string{"None"},

@@ -19,10 +19,12 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/parallel"
 )
 
 // Parameters are values for the rules' parameters: by rule, by name.
@@ -54,11 +56,24 @@ type Rules struct {
 	// Deadline is how long one evaluation may take, 0 for as long as it likes:
 	// the rules that come with stsguard are known to end.
 	Deadline time.Duration
-	compiler *ast.Compiler
+	compiler func() (*ast.Compiler, error)
 }
 
-// Builtin returns the rules that come with stsguard.
-var Builtin = sync.OnceValues(func() (*Rules, error) { return Load(builtin) })
+// Builtin returns the rules that come with stsguard. Tests check them, so it
+// doesn't, and they are compiled while others work on.
+var Builtin = sync.OnceValues(func() (*Rules, error) {
+	sources, err := sourcesIn(builtin)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parse(sources)
+	if err != nil {
+		return nil, err
+	}
+	compiler := sync.OnceValues(m.compile)
+	go func() { _, _ = compiler() }()
+	return &Rules{Catalog: m.catalog, compiler: compiler}, nil
+})
 
 // Load reads lib/lib.rego, if it is there, and rules/<id>/rule.rego, and checks every rule: its
 // METADATA, its heads, and each of its references to the input against the
@@ -90,16 +105,41 @@ func Extend(extra []Source) (*Rules, error) {
 	return rules, nil
 }
 
+// compile parses, checks and compiles rules.
 func compile(sources []Source) (*Rules, error) {
-	modules := map[string]*ast.Module{}
-	var catalog Catalog
+	m, err := parse(sources)
+	if err != nil {
+		return nil, err
+	}
+	m.checked = true
+	compiler, err := m.compile()
+	if err != nil {
+		return nil, err
+	}
+	return &Rules{Catalog: m.catalog, compiler: func() (*ast.Compiler, error) { return compiler, nil }}, nil
+}
+
+// modules are rules that were parsed, and the module that asks them.
+type modules struct {
+	catalog Catalog
+	byFile  map[string]*ast.Module
+	// checked says that references to the input are held against its schema.
+	checked bool
+}
+
+func parse(sources []Source) (*modules, error) {
+	parsed, errs := make([]*ast.Module, len(sources)), make([]error, len(sources))
+	parallel.Do(context.Background(), len(sources), func(i int) {
+		parsed[i], errs[i] = ast.ParseModuleWithOpts(sources[i].File, sources[i].Text, ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
+	})
+	out := &modules{byFile: map[string]*ast.Module{}}
 	known := map[string]Source{}
-	for _, source := range sources {
-		m, err := ast.ParseModuleWithOpts(source.File, source.Text, ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1})
-		if err != nil {
-			return nil, told(err)
+	for i, source := range sources {
+		m := parsed[i]
+		if errs[i] != nil {
+			return nil, told(errs[i])
 		}
-		modules[source.File] = m
+		out.byFile[source.File] = m
 		if source.library {
 			continue
 		}
@@ -122,29 +162,37 @@ func compile(sources []Source) (*Rules, error) {
 			r.File = source.File
 		}
 		bindSchema(m, r.Subject)
-		catalog = append(catalog, &r)
+		out.catalog = append(out.catalog, &r)
 	}
-	slices.SortFunc(catalog, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
-	if err := catalog.check(); err != nil {
+	slices.SortFunc(out.catalog, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
+	if err := out.catalog.check(); err != nil {
 		return nil, err
 	}
 	var err error
-	modules["judge.rego"], err = judge(catalog)
-	if err != nil {
-		return nil, err
+	out.byFile["judge.rego"], err = judge(out.catalog)
+	return out, err
+}
+
+func (m *modules) compile() (*ast.Compiler, error) {
+	compiler := ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities())
+	if m.checked {
+		schemas, err := schemaSet()
+		if err != nil {
+			return nil, err
+		}
+		compiler.WithSchemas(schemas).WithUseTypeCheckAnnotations(true)
+	} else {
+		compiler.WithSkipStages(ast.StageCheckTypes)
 	}
-	schemas, err := schemaSet()
-	if err != nil {
-		return nil, err
-	}
-	compiler := ast.NewCompiler().WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).WithCapabilities(capabilities())
-	if compiler.Compile(modules); compiler.Failed() {
+	if compiler.Compile(m.byFile); compiler.Failed() {
 		return nil, told(compiler.Errors)
 	}
-	if err := checkReferences(compiler.Modules, catalog); err != nil {
-		return nil, err
+	if m.checked {
+		if err := checkReferences(compiler.Modules, m.catalog); err != nil {
+			return nil, err
+		}
 	}
-	return &Rules{Catalog: catalog, compiler: compiler}, nil
+	return compiler, nil
 }
 
 // checkReferences finds misspelt fields where OPA's own type check doesn't look:
@@ -326,7 +374,8 @@ func schemaSet() (*ast.SchemaSet, error) {
 type Engine struct {
 	Catalog Catalog
 
-	queries  map[query]rego.PreparedEvalQuery
+	// queries are prepared when they are asked first.
+	queries  map[query]func() (rego.PreparedEvalQuery, error)
 	deadline time.Duration
 }
 
@@ -363,9 +412,9 @@ func (q query) text(c Catalog) string {
 	return strings.Join(heads, " | ")
 }
 
-// Engine prepares the rules for evaluation. A parameter that isn't given has
-// the default of its METADATA.
-func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
+// Engine gives the rules parameters. One that isn't given has the default of its
+// METADATA.
+func (r *Rules) Engine(given Parameters) *Engine {
 	data := map[string]any{}
 	for _, rule := range r.Catalog {
 		values := map[string]any{}
@@ -378,7 +427,7 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 		data[rule.ID] = values
 	}
 	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
-	e := &Engine{Catalog: r.Catalog, queries: map[query]rego.PreparedEvalQuery{}, deadline: r.Deadline}
+	e := &Engine{Catalog: r.Catalog, queries: map[query]func() (rego.PreparedEvalQuery, error){}, deadline: r.Deadline}
 	for _, subject := range []Subject{Relation, OneService, Change} {
 		for _, extent := range []Extent{{}, {Advice: true}, {Refused: true}, {Advice: true, Refused: true}} {
 			q := query{subject, extent}
@@ -386,19 +435,25 @@ func (r *Rules) Engine(ctx context.Context, given Parameters) (*Engine, error) {
 			if text == "" {
 				continue
 			}
-			prepared, err := rego.New(
-				rego.Query(text),
-				rego.Compiler(r.compiler),
-				rego.Store(store),
-				rego.StrictBuiltinErrors(true),
-			).PrepareForEval(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
-			}
-			e.queries[q] = prepared
+			e.queries[q] = sync.OnceValues(func() (rego.PreparedEvalQuery, error) {
+				return r.prepare(text, store)
+			})
 		}
 	}
-	return e, nil
+	return e
+}
+
+func (r *Rules) prepare(text string, store storage.Store) (rego.PreparedEvalQuery, error) {
+	compiler, err := r.compiler()
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
+	}
+	return rego.New(
+		rego.Query(text),
+		rego.Compiler(compiler),
+		rego.Store(store),
+		rego.StrictBuiltinErrors(true),
+	).PrepareForEval(context.Background())
 }
 
 // Relation judges one StatefulSet with its governing Service.
@@ -439,12 +494,16 @@ func (e *Engine) Change(ctx context.Context, c *inventory.Change, extent Extent)
 
 func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) ([]Finding, error) {
 	subject := ask.subject
-	q, ok := e.queries[ask]
+	prepared, ok := e.queries[ask]
 	if !ok {
 		return nil, nil
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
+	}
+	q, err := prepared()
+	if err != nil {
+		return nil, fmt.Errorf("prepare the rules on a %s: %w", subject, err)
 	}
 	// Without a cancellation of our own OPA starts a goroutine for each
 	// evaluation to wait for the context's end.

@@ -51,7 +51,7 @@ func TestRego(t *testing.T) {
 			t.Errorf("%s: %s.%s failed (%v)", r.Location, r.Package, r.Name, r.Error)
 		}
 	}
-	rules, err := Builtin()
+	rules, err := Load(builtin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,10 +182,7 @@ func TestBrokenFindingIsAnError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			engine, err := rules.Engine(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			engine := rules.Engine(nil)
 			findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{Meta: inventory.Meta{Name: "web"}}}, Extent{Advice: true})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("findings = %v, error = %v, want %s", findings, err, tc.want)
@@ -296,10 +293,7 @@ func TestOperations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := rules.Engine(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := rules.Engine(nil)
 	service := &inventory.Service{Meta: inventory.Meta{Name: "nginx"}}
 	sets := []*inventory.StatefulSet{{Meta: inventory.Meta{Name: "web"}, ServiceName: "nginx"}}
 	for name, tc := range map[string]struct {
@@ -426,10 +420,7 @@ findings contains {"object": "x", "msg": "m"} if {
 		t.Error("users' rules have no deadline")
 	}
 	rules.Deadline = 20 * time.Millisecond
-	engine, err := rules.Engine(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := rules.Engine(nil)
 	findings, err := engine.Relation(t.Context(), &inventory.Relation{StatefulSet: &inventory.StatefulSet{}}, Extent{})
 	if !errors.Is(err, ErrOverdue) || !strings.HasSuffix(err.Error(), ": look at own/x/rule.rego") {
 		t.Errorf("findings = %v, error = %v", findings, err)

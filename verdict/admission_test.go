@@ -37,10 +37,7 @@ func judge(t *testing.T, options ...option) *Judge {
 	for _, o := range options {
 		o(c)
 	}
-	j, err := New(t.Context(), rules, c, "stsguard", func() time.Time { return time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := New(rules, c, "stsguard", func() time.Time { return time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC) })
 	return j
 }
 

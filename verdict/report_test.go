@@ -37,10 +37,7 @@ func newReportJudge(t *testing.T) *verdict.Judge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := verdict.New(t.Context(), rules, config.Default(), "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := verdict.New(rules, config.Default(), "", time.Now)
 	return j
 }
 

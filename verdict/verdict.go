@@ -73,10 +73,10 @@ type Judge struct {
 	clock func() time.Time
 }
 
-// New prepares the rules with the configuration's parameters. The clock
-// decides which exceptions have expired. Nothing in the namespace own is
-// judged; it may be empty.
-func New(ctx context.Context, rules *policies.Rules, c *config.Configuration, own string, clock func() time.Time) (*Judge, error) {
+// New gives the rules the configuration's parameters. The clock decides which
+// exceptions have expired. Nothing in the namespace own is judged; it may be
+// empty.
+func New(rules *policies.Rules, c *config.Configuration, own string, clock func() time.Time) *Judge {
 	parameters := policies.Parameters{}
 	advice := false
 	for id, r := range c.Rules {
@@ -84,11 +84,7 @@ func New(ctx context.Context, rules *policies.Rules, c *config.Configuration, ow
 		rule := rules.Catalog.Rule(id)
 		advice = advice || rule != nil && rule.Level == policies.Advice && r.Mode != "" && r.Mode != config.Off
 	}
-	engine, err := rules.Engine(ctx, parameters)
-	if err != nil {
-		return nil, err
-	}
-	return &Judge{engine: engine, config: c, advice: advice, own: own, clock: clock}, nil
+	return &Judge{engine: rules.Engine(parameters), config: c, advice: advice, own: own, clock: clock}
 }
 
 // Catalog is every rule.

@@ -53,10 +53,7 @@ func setup(t testing.TB, rules *policies.Rules) (*Webhook, *world) {
 			t.Fatal(err)
 		}
 	}
-	judge, err := verdict.New(context.Background(), rules, config.Default(), "stsguard", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, config.Default(), "stsguard", time.Now)
 	w := &world{Store: &inventory.Store{}}
 	w.PutNamespace(&inventory.Namespace{Name: "default"})
 	s, err := inventory.DecodeService([]byte(headless))
@@ -220,10 +217,7 @@ func TestSetJudge(t *testing.T) {
 	}
 	c := config.Default()
 	c.Defaults.Enforce = config.None
-	judge, err := verdict.New(t.Context(), rules, c, "", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := verdict.New(rules, c, "", time.Now)
 	hook.SetJudge(judge)
 	if r := answered(t, send(hook.Validate(), ask(kindStatefulSet, "CREATE", `"object":`+ungoverned))); !r.Allowed || len(r.Warnings) != 1 {
 		t.Errorf("got %+v", r)

@@ -80,7 +80,7 @@ func logger(o options, stderr io.Writer) logr.Logger {
 // serve puts all parts together and runs them.
 func serve(ctx context.Context, o options, log logr.Logger) error {
 	settings := &settings{path: o.config, own: o.namespace}
-	judge, err := settings.load(ctx)
+	judge, err := settings.load()
 	if err != nil {
 		return usageError{err}
 	}

@@ -120,7 +120,7 @@ func TestReload(t *testing.T) {
 	}
 	write(header)
 	s := &settings{path: path}
-	judge, err := s.load(t.Context())
+	judge, err := s.load()
 	if err != nil {
 		t.Fatal(err)
 	}

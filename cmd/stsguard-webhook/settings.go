@@ -32,27 +32,27 @@ type settings struct {
 }
 
 // load reads the file for the first time.
-func (s *settings) load(ctx context.Context) (*verdict.Judge, error) {
+func (s *settings) load() (*verdict.Judge, error) {
 	if s.path == "" {
 		rules, err := policies.Builtin()
 		if err != nil {
 			return nil, err
 		}
-		return verdict.New(ctx, rules, config.Default(), s.own, time.Now)
+		return verdict.New(rules, config.Default(), s.own, time.Now), nil
 	}
 	var err error
 	if s.file, err = config.Read(s.path); err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	return s.judge(ctx)
+	return s.judge()
 }
 
-func (s *settings) judge(ctx context.Context) (*verdict.Judge, error) {
+func (s *settings) judge() (*verdict.Judge, error) {
 	c, rules, err := s.file.Parse()
 	if err != nil {
 		return nil, err
 	}
-	return verdict.New(ctx, rules, c, s.own, time.Now)
+	return verdict.New(rules, c, s.own, time.Now), nil
 }
 
 // reloadInto says who gets the judge of a changed file.
@@ -108,7 +108,7 @@ func (s *settings) reload(ctx context.Context) {
 		return
 	}
 	s.file = file
-	judge, err := s.judge(ctx)
+	judge, err := s.judge()
 	if err != nil {
 		s.failed(log, err)
 		return

@@ -77,10 +77,7 @@ func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
 	if err != nil {
 		return err
 	}
-	judge, err := verdict.New(ctx, rules, conf, "", time.Now)
-	if err != nil {
-		return exit{exitIncomplete, err}
-	}
+	judge := verdict.New(rules, conf, "", time.Now)
 	o := audit.Options{
 		Cluster: at, Judge: judge,
 		Levels: verdict.Levels{Enforce: policies.Level(f.failOn.value), Warn: policies.Level(f.level.value)},

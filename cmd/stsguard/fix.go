@@ -66,7 +66,7 @@ Exit codes:
 }
 
 func (c *Command) runFix(ctx context.Context, f *fixFlags, paths []string) error {
-	judge, err := f.judge(ctx)
+	judge, err := f.judge()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -63,14 +62,10 @@ func (c *Command) reading(in *inputs) manifest.Options {
 }
 
 // judge loads the rules and the configuration.
-func (in *inputs) judge(ctx context.Context) (*verdict.Judge, error) {
+func (in *inputs) judge() (*verdict.Judge, error) {
 	conf, rules, err := configuration(in.config)
 	if err != nil {
 		return nil, exit{exitUsage, err}
 	}
-	judge, err := verdict.New(ctx, rules, conf, "", time.Now)
-	if err != nil {
-		return nil, exit{exitIncomplete, err}
-	}
-	return judge, nil
+	return verdict.New(rules, conf, "", time.Now), nil
 }

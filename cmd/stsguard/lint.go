@@ -119,10 +119,7 @@ func (c *Command) runLint(ctx context.Context, f *lintFlags, paths []string) err
 	if err != nil {
 		return err
 	}
-	o.Judge, err = verdict.New(ctx, rules, conf, "", time.Now)
-	if err != nil {
-		return exit{exitIncomplete, err}
-	}
+	o.Judge = verdict.New(rules, conf, "", time.Now)
 	if f.suppressions != "" {
 		if o.Suppressions, err = lint.LoadSuppressions(f.suppressions, f.updateSuppressions, rules.Catalog); err != nil {
 			return exit{exitUsage, err}

@@ -57,10 +57,7 @@ func serve(ctx context.Context, dir, port string, objects int) error {
 	if err != nil {
 		return err
 	}
-	judge, err := verdict.New(ctx, rules, config.Default(), "stsguard", time.Now)
-	if err != nil {
-		return err
-	}
+	judge := verdict.New(rules, config.Default(), "stsguard", time.Now)
 	cache := store{&inventory.Store{}}
 	fill(cache.Store, objects, requestApps)
 	hook, err := webhook.New(judge, cache, noLive{}, prometheus.NewRegistry())

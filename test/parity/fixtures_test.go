@@ -105,10 +105,7 @@ func newJudge(t *testing.T) *verdict.Judge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := verdict.New(t.Context(), rules, config.Default(), "", func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := verdict.New(rules, config.Default(), "", func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) })
 	return j
 }
 
