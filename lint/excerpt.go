@@ -16,7 +16,9 @@ func excerpt(at places, ref inventory.Ref, l report.Location) []report.Line {
 }
 
 // relatedExcerpt is what there is to see of another object that a finding about
-// the field at path is about: its name, and what the field is held against.
+// the field at path is about: its name, and what the field is held against. What
+// was rendered may have them from other files than the object, whose lines would
+// be taken for that one's.
 func relatedExcerpt(at places, ref inventory.Ref, path string) []report.Line {
 	kind, _, _ := ref.Split()
 	pointer := "/spec/serviceName"
@@ -29,12 +31,20 @@ func relatedExcerpt(at places, ref inventory.Ref, path string) []report.Line {
 	default:
 		pointer = "/spec/type"
 	}
-	field := at.Excerpt(ref, at.Locate(ref, pointer), 0, 1)
+	file := at.Locate(ref, "").File
+	show := func(pointer string, after int) []manifest.Line {
+		l := at.Locate(ref, pointer)
+		if l.File != file {
+			return nil
+		}
+		return at.Excerpt(ref, l, 0, after)
+	}
+	field := show(pointer, 1)
 	if len(field) > 1 && (pointer != "/spec/selector" || !strings.HasSuffix(field[0].Text, ":")) {
 		// Only a selector that begins on its next line needs that.
 		field = field[:1]
 	}
-	lines := reportLines(slices.Concat(at.Excerpt(ref, at.Locate(ref, "/metadata/name"), 0, 0), field))
+	lines := reportLines(slices.Concat(show("/metadata/name", 0), field))
 	for i := range lines {
 		// They show what is there, and not what is wrong.
 		lines[i].Start, lines[i].End = 0, 0
