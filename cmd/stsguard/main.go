@@ -18,6 +18,8 @@ func run() int {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A read that waits for input doesn't notice. The second signal ends it.
+	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
 		// A short run saves a quarter of its time by collecting less garbage.
 		debug.SetGCPercent(400)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
@@ -83,6 +84,41 @@ func TestInterrupted(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "interrupted") {
 		t.Errorf("output: %s", out.String())
+	}
+}
+
+func TestInterruptedTwiceWhileWaiting(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, exe)
+	c.Args, c.Dir = []string{"stsguard", "lint", "-"}, t.TempDir()
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = c.Wait() // it is a signal that ends it
+		close(done)
+	}()
+	for {
+		select {
+		case <-done:
+			if ctx.Err() != nil {
+				t.Error("it went on waiting for input")
+			}
+			return
+		case <-time.After(200 * time.Millisecond):
+			_ = c.Process.Signal(os.Interrupt) // it may have ended
+		}
 	}
 }
 
