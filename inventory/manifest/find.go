@@ -235,6 +235,9 @@ func (f *finder) directory(abs string) {
 	}
 	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == chartFile && !e.IsDir() }) {
 		f.Charts = append(f.Charts, Root{f.displayed(abs), abs})
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return slices.Contains(KustomizationFiles, e.Name()) }) {
+			f.kustomization(abs)
+		}
 		return
 	}
 	for _, e := range entries {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
@@ -27,6 +28,11 @@ type kustomization struct {
 	file      string // its base name
 	text      string
 	component bool
+	// foreign: kustomize doesn't know such a file, which is a manifest of
+	// somebody else's. Flux has one of that name.
+	foreign bool
+	// unreadable: nobody can tell what it refers to.
+	unreadable bool
 	// files and dirs are the real paths of what it refers to.
 	files, dirs []string
 	// problems are references that can't be followed.
@@ -64,6 +70,11 @@ func planKustomizations(found []manifest.Root) *plan {
 		for _, file := range k.files {
 			p.taken[file] = true
 		}
+		if k.unreadable {
+			p.leftOut = append(p.leftOut, manifest.LeftOut{
+				Path: k.Path, Reason: "the manifests in it may be patches, which can't be told as long as its " + k.file + " can't be read",
+			})
+		}
 	}
 	covered := map[string]bool{}
 	// Of those that include each other in a circle, the first is built: it says
@@ -73,7 +84,7 @@ func planKustomizations(found []manifest.Root) *plan {
 			dir := realPath(r.Abs)
 			k := p.all[dir]
 			switch {
-			case covered[dir], included[dir] && !circular:
+			case covered[dir], included[dir] && !circular, k.foreign:
 			case k.component:
 				p.leftOut = append(p.leftOut, manifest.LeftOut{Path: k.Path, Reason: "kustomize component that no kustomization here includes"})
 				covered[dir] = true
@@ -85,9 +96,14 @@ func planKustomizations(found []manifest.Root) *plan {
 	return p
 }
 
-// takes says whether some kustomization refers to the file.
+// takes says whether some kustomization refers to the file, or may.
 func (p *plan) takes(s manifest.Source) bool {
-	return len(p.taken) > 0 && s.Dir != "" && p.taken[realPath(filepath.Join(filepath.FromSlash(s.Dir), path.Base(s.Path)))]
+	if len(p.all) == 0 || s.File == "" {
+		return false
+	}
+	file := realPath(s.File)
+	k := p.all[filepath.Dir(file)]
+	return p.taken[file] || k != nil && k.unreadable
 }
 
 // parts are the kustomization in a directory and all that it includes.
@@ -134,9 +150,15 @@ func (p *plan) visit(dir string, r manifest.Root) {
 		}
 	}
 	k.text = string(text)
+	var head metav1.TypeMeta
+	if yaml.Unmarshal(text, &head) == nil && head.APIVersion != "" && !strings.HasPrefix(head.APIVersion, "kustomize.config.k8s.io/") {
+		k.foreign = true
+		return
+	}
 	var parsed types.Kustomization
 	if parsed.Unmarshal(text) != nil {
-		return // building it will say why
+		k.unreadable = true // building it will say why
+		return
 	}
 	k.component = parsed.Kind == types.ComponentKind
 	canonical, err := yaml.Marshal(parsed)
