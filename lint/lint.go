@@ -61,6 +61,11 @@ func Run(ctx context.Context, o Options) *report.Report {
 	for w := range render.Worlds(ctx, found, o.Rendering) {
 		s.leftOut = append(s.leftOut, w.LeftOut...)
 		s.fail(w.Errors)
+		if o.Suppressions != nil {
+			for _, source := range w.Sources {
+				o.Suppressions.saw(source.Path)
+			}
+		}
 		s.judge(ctx, w.Path, manifest.Read(ctx, w.Sources, o.Reading))
 	}
 	return s.report()

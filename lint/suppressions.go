@@ -28,6 +28,8 @@ type Suppressions struct {
 	file   string
 	learn  bool
 	before []byte
+	// read are the paths of what the run read, from the file's directory.
+	read map[string]bool
 	// known is what the file holds, after what it is to hold.
 	known, after map[config.Known]int
 }
@@ -35,7 +37,7 @@ type Suppressions struct {
 // LoadSuppressions reads the file. With learn every finding of the run becomes
 // known, and there needn't be a file yet.
 func LoadSuppressions(file string, learn bool, catalog policies.Catalog) (*Suppressions, error) {
-	s := &Suppressions{file: file, learn: learn, known: map[config.Known]int{}}
+	s := &Suppressions{file: file, learn: learn, known: map[config.Known]int{}, read: map[string]bool{}}
 	data, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && learn:
@@ -165,10 +167,10 @@ func (s *Suppressions) fromHere(file string) string {
 const stdin, inCluster = "stdin", "cluster"
 
 // lookedFor says whether the run would have found what is known, if it were
-// there still: its level was asked for, and its file is among the paths, or a
-// cluster was asked.
+// there still: its level was asked for, and its file is among the paths and not
+// passed over, or a cluster was asked.
 func (s *Suppressions) lookedFor(k config.Known, o *Options, modes map[string]config.Mode) bool {
-	if modes[k.Rule] == config.Off {
+	if modes[k.Rule] == config.Off || s.passedOver(k.File) {
 		return false
 	}
 	switch k.File {
@@ -182,6 +184,26 @@ func (s *Suppressions) lookedFor(k config.Known, o *Options, modes map[string]co
 	}
 	return slices.ContainsFunc(o.Paths, func(path string) bool { return path != "-" && s.below(path, k.File) })
 }
+
+// passedOver says whether the file is there and was not read, as one is that the
+// run excludes.
+func (s *Suppressions) passedOver(file string) bool {
+	if s.read[file] || file == stdin || file == inCluster {
+		return false
+	}
+	for path := filepath.Join(filepath.Dir(s.file), filepath.FromSlash(file)); ; path = filepath.Dir(path) {
+		switch info, err := os.Stat(path); {
+		case err == nil:
+			// A template may be in an archive.
+			return !info.IsDir()
+		case path == filepath.Dir(path):
+			return false
+		}
+	}
+}
+
+// saw takes note of a file that was read.
+func (s *Suppressions) saw(file string) { s.read[s.fromHere(file)] = true }
 
 func (s *Suppressions) below(path, file string) bool {
 	rel, err := filepath.Rel(filepath.FromSlash(s.fromHere(path)), filepath.FromSlash(file))
