@@ -239,7 +239,7 @@ func (f *fixer) proposals(w *world, wanted func(*policies.Fix) bool) []proposal 
 		case !counts(d) || d.Fix == nil || !wanted(d.Fix) || f.refused[key] != "":
 		case f.rendered:
 			at := w.set.Locate(cmp.Or(d.Fix.Object, d.Object), patched(d))
-			f.refused[key] = fmt.Sprintf("It is rendered from %s:%d, where it has to be mended by hand.", at.File, at.Line)
+			f.refused[key] = fmt.Sprintf("It is rendered from %s:%d: mend it there by hand, or in the values or patches that go into it.", at.File, at.Line)
 		case f.incomplete && lacksService(w, d):
 			f.refused[key] = "Not everything could be read, and the Service may stand in the rest."
 		default:

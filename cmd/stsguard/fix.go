@@ -18,7 +18,7 @@ import (
 // fixFlags are the flags of fix.
 type fixFlags struct {
 	inputs
-	write, createMissing bool
+	write, diff, createMissing bool
 }
 
 func (c *Command) fix() *cobra.Command {
@@ -57,9 +57,8 @@ Exit codes:
 			return c.runFix(cmd.Context(), &f, paths)
 		},
 	}
-	cmd.Flags().Bool("diff", false, "show what would change (this is the default)")
+	cmd.Flags().BoolVar(&f.diff, "diff", false, "show what changes, which is the default without --write")
 	cmd.Flags().BoolVar(&f.write, "write", false, "change the files")
-	cmd.MarkFlagsMutuallyExclusive("diff", "write")
 	cmd.Flags().BoolVar(&f.createMissing, "create-missing", false, "add the headless Services that StatefulSets name and that are nowhere")
 	f.flags(cmd)
 	return cmd
@@ -92,15 +91,16 @@ func (c *Command) runFix(ctx context.Context, f *fixFlags, paths []string) error
 	if fixes.Read == 0 && len(fixes.Errors) == 0 {
 		c.note("no manifests found: there is no .yaml, .yml or .json file, Helm chart or kustomization to read")
 	}
-	if f.write {
+	if f.diff || !f.write {
+		err = c.diff(fixes)
+	}
+	if f.write && err == nil {
 		var written []string
 		if written, err = lint.Write(fixes.Files); err != nil {
 			for _, path := range written {
 				c.note("%s was written", path)
 			}
 		}
-	} else {
-		err = c.diff(fixes)
 	}
 	if err != nil {
 		return exit{exitIncomplete, err}
