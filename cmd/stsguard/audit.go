@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,9 @@ Exit codes:
 }
 
 func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
+	if err := fresh(f.exceptions); f.exceptions != "" && err != nil {
+		return err
+	}
 	at, err := f.cluster.connect()
 	if err != nil {
 		return err
@@ -91,12 +95,21 @@ func (c *Command) runAudit(ctx context.Context, f *auditFlags) error {
 	for _, note := range judge.Notes() {
 		r.Notes = append(r.Notes, report.Note{Message: note})
 	}
+	err = c.tell(r, &f.output)
 	if f.exceptions != "" {
 		if err := writeExceptions(f.exceptions, r); err != nil {
 			return exit{exitIncomplete, err}
 		}
 	}
-	return c.tell(r, &f.output)
+	return err
+}
+
+// fresh refuses a file in which somebody may have given reasons already.
+func fresh(file string) error {
+	if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+		return fmt.Errorf("invalid argument %q for \"--write-exceptions\" flag: the file is there already: name another", file)
+	}
+	return nil
 }
 
 func writeExceptions(file string, r *report.Report) error {

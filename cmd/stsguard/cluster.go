@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -51,6 +52,9 @@ func (f *clusterFlags) connect() (*target, error) {
 	rules.ExplicitPath = f.kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context})
 	connection, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, exit{exitUsage, errors.New("find the cluster: there is no kubeconfig: name one with --kubeconfig or $KUBECONFIG")}
+	}
 	if err != nil {
 		return nil, exit{exitUsage, fmt.Errorf("find the cluster: %w", err)}
 	}
