@@ -210,40 +210,9 @@ func (s *Suppressions) below(path, file string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
-// Save writes the file anew, at once or not at all. It says whether that changes
+// Text is what the file is to hold after the run. It says whether that changes
 // anything.
-func (s *Suppressions) Save() (changed bool, err error) {
-	text, err := config.NewSuppressions(s.after).Format()
-	if err != nil || string(text) == string(s.before) {
-		return false, err
-	}
-	if err := replace(s.file, text); err != nil {
-		return false, fmt.Errorf("write suppressions: %w", err)
-	}
-	return true, nil
-}
-
-// replace exchanges a file's content. Whoever reads it meanwhile has the old one
-// or the new one whole.
-func replace(file string, content []byte) error {
-	if target, err := filepath.EvalSymlinks(file); err == nil {
-		file = target
-	}
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(file); err == nil {
-		mode = info.Mode().Perm()
-	}
-	temporary, err := os.CreateTemp(filepath.Dir(file), ".stsguard-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(content)
-	err = errors.Join(err, temporary.Chmod(mode), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary.Name()))
-	}
-	return nil
+func (s *Suppressions) Text() (text []byte, changed bool, err error) {
+	text, err = config.NewSuppressions(s.after).Format()
+	return text, string(text) != string(s.before), err
 }

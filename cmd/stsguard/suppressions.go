@@ -36,13 +36,16 @@ func (c *Command) tellKnown(known *lint.Suppressions, f *lintFlags, complete boo
 		}
 		return nil
 	}
-	changed, err := known.Save()
+	text, changed, err := known.Text()
 	if err != nil {
 		return err
 	}
 	if !changed {
 		c.note("%s is up to date: %d known", f.suppressions, known.Total)
 		return nil
+	}
+	if err := writeFile(f.suppressions, text); err != nil {
+		return fmt.Errorf("write suppressions to %s: %w", f.suppressions, reason(err))
 	}
 	c.note("%s is written: %d known, %d of them new, %d gone", f.suppressions, known.Total, known.Added, gone)
 	return nil
