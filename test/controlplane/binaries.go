@@ -5,10 +5,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
-// assetsVariable names envtest's own variable for a directory with binaries.
-const assetsVariable = "KUBEBUILDER_ASSETS"
+const (
+	// assetsVariable names envtest's own variable for a directory with binaries.
+	assetsVariable = "KUBEBUILDER_ASSETS"
+	// versionVariable names the variable with which build.sh is told a version
+	// of Kubernetes.
+	versionVariable = "K8S"
+)
 
 // Kubectl finds kubectl, which needs no control plane for much of what it does.
 func Kubectl() (string, error) { return binary(kubectl) }
@@ -24,10 +30,14 @@ func binary(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find %s: %w", name, err)
 	}
-	// envtest's bundle has no kube-controller-manager; any other that is
-	// missing there is a mistake better not papered over with another version.
-	if len(looked) == 0 || name == controllerManager {
-		looked = append(looked, filepath.Join(root, "bin", "controlplane"))
+	// What envtest's own bundle has is taken from there or not at all: a
+	// missing one is a mistake better not papered over with another version.
+	if len(looked) == 0 || name != etcd && name != apiServer && name != kubectl {
+		directory := "controlplane"
+		if version := os.Getenv(versionVariable); version != "" {
+			directory += "-" + version
+		}
+		looked = append(looked, filepath.Join(root, "bin", directory))
 	}
 	for _, dir := range looked {
 		path, err := exec.LookPath(filepath.Join(dir, name))
@@ -39,7 +49,11 @@ func binary(name string) (string, error) {
 		}
 		return path, nil
 	}
-	return "", fmt.Errorf("find %s: not in %q; run make controlplane", name, looked)
+	target := "controlplane"
+	if slices.Contains([]string{scheduler, kwok, coreDNS}, name) {
+		target = "whole-cluster"
+	}
+	return "", fmt.Errorf("find %s: not in %q; run make %s", name, looked, target)
 }
 
 // moduleRoot is the nearest directory upwards with a go.mod.

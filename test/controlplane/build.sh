@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
+# build.sh [nodes] [dns]
+#
 # Builds the throwaway control plane (etcd, kube-apiserver,
 # kube-controller-manager, kubectl) from its Go modules into
-# bin/controlplane, unless it is there already.
+# bin/controlplane, unless it is there already; with "nodes" kube-scheduler and
+# kwok too, with "dns" CoreDNS. With K8S=1.34 they are of that version of
+# Kubernetes and go into bin/controlplane-1.34; the versions are the directories
+# below kubernetes/, and without K8S it is the newest.
 #
 # With KUBEBUILDER_ASSETS set, as for envtest, the binaries of that directory
-# are used; only kube-controller-manager is built when it is not among them,
-# since envtest's own bundle has none.
+# are used, and only what envtest's own bundle doesn't have is built when it is
+# not among them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=$(cd "$here/../.." && pwd)/bin/controlplane
+k8s=${K8S:-1.36}
+out=$(cd "$here/../.." && pwd)/bin/controlplane${K8S:+-$K8S}
 assets=${KUBEBUILDER_ASSETS:-}
 
 fail() {
@@ -22,10 +28,10 @@ required() {
   awk -v module="$1" '$1 == "require" { $1 = ""; $0 = $0 } $1 == module && $2 ~ /^v/ { print $2; exit }' "$here/$2/go.mod"
 }
 
-kubernetes=$(required k8s.io/kubernetes kubernetes)
-etcd=$(required go.etcd.io/etcd/server/v3 etcd)
-[ -n "$kubernetes" ] || fail "no version of k8s.io/kubernetes in $here/kubernetes/go.mod"
-[ -n "$etcd" ] || fail "no version of go.etcd.io/etcd/server/v3 in $here/etcd/go.mod"
+[ -f "$here/kubernetes/$k8s/go.mod" ] ||
+  fail "there is no Kubernetes $k8s; K8S can be" $(ls "$here/kubernetes")
+kubernetes=$(required k8s.io/kubernetes "kubernetes/$k8s")
+[ -n "$kubernetes" ] || fail "no version of k8s.io/kubernetes in $here/kubernetes/$k8s/go.mod"
 
 # The version is not in the source of a Kubernetes release: its own build
 # stamps it in, in both of these packages. The commit and the build date are
@@ -102,16 +108,32 @@ trap '[ -z "$temporary" ] || rm -rf "$temporary"; kill $(jobs -p) 2>/dev/null ||
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-if [ -n "$assets" ]; then
-  for name in etcd kube-apiserver kubectl; do
-    [ -x "$assets/$name" ] || fail "KUBEBUILDER_ASSETS is $assets, but there is no $name; add it, or unset KUBEBUILDER_ASSETS to have all of them built"
-  done
-  [ -x "$assets/kube-controller-manager" ] ||
-    build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager kubernetes "$kubernetes" "three minutes" "$(kubernetes_ldflags)"
-  exit
-fi
+# component NAME: builds it, unless it is among KUBEBUILDER_ASSETS.
+component() {
+  local name=$1
+  if [ -n "$assets" ]; then
+    [ ! -x "$assets/$name" ] || return 0
+    case $name in etcd | kube-apiserver | kubectl)
+      fail "KUBEBUILDER_ASSETS is $assets, but there is no $name; add it, or unset KUBEBUILDER_ASSETS to have all of them built"
+      ;;
+    esac
+  fi
+  case $name in
+    etcd) build etcd go.etcd.io/etcd/server/v3 etcd "$(required go.etcd.io/etcd/server/v3 etcd)" "half a minute" "" ;;
+    kwok) build kwok sigs.k8s.io/kwok/cmd/kwok kwok "$(required sigs.k8s.io/kwok kwok)" "a minute" "" ;;
+    coredns) build coredns github.com/coredns/coredns coredns "$(required github.com/coredns/coredns coredns)" "a minute" "" ;;
+    kube-apiserver) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "two minutes" "$(kubernetes_ldflags)" ;;
+    *) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "a minute" "$(kubernetes_ldflags)" ;;
+  esac
+}
 
-build etcd go.etcd.io/etcd/server/v3 etcd "$etcd" "half a minute" ""
-build kubectl k8s.io/kubernetes/cmd/kubectl kubernetes "$kubernetes" "a minute" "$(kubernetes_ldflags)"
-build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver kubernetes "$kubernetes" "two minutes" "$(kubernetes_ldflags)"
-build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager kubernetes "$kubernetes" "a minute" "$(kubernetes_ldflags)"
+for name in etcd kubectl kube-apiserver kube-controller-manager; do
+  component "$name"
+done
+for part in "$@"; do
+  case $part in
+    nodes) component kube-scheduler; component kwok ;;
+    dns) component coredns ;;
+    *) fail "there are the parts nodes and dns, not $part" ;;
+  esac
+done

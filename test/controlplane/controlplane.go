@@ -1,7 +1,9 @@
 // Package controlplane runs a real Kubernetes control plane for a while: etcd,
 // kube-apiserver and kube-controller-manager as plain processes on the
-// loopback address, in a temporary directory. There are no nodes, so that
-// pods are created but never run.
+// loopback address, in a temporary directory. By itself it has no nodes, so
+// that pods are created but never run; if asked for, kube-scheduler and kwok
+// give them nodes on which they seem to run, and CoreDNS answers for their
+// names.
 //
 // The binaries are built by build.sh in this directory (make controlplane),
 // or taken from the directory in KUBEBUILDER_ASSETS.
@@ -33,6 +35,9 @@ const (
 	apiServer         = "kube-apiserver"
 	controllerManager = "kube-controller-manager"
 	kubectl           = "kubectl"
+	scheduler         = "kube-scheduler"
+	kwok              = "kwok"
+	coreDNS           = "coredns"
 
 	// A start takes a few seconds; this is for a machine busy with builds.
 	startTimeout = 2 * time.Minute
@@ -52,6 +57,12 @@ type Options struct {
 	// WithoutControllerManager leaves out kube-controller-manager: no pods
 	// for a StatefulSet, no endpoints, and no end to a deleted namespace.
 	WithoutControllerManager bool
+	// Nodes is how many nodes there are. Pods run there, as far as the API
+	// server can tell, and are ready at once unless they have the annotation
+	// NotReady. Nodes need the controller manager.
+	Nodes int
+	// DNS starts CoreDNS for the domain cluster.local.
+	DNS bool
 	// Output gets a line per component that is ready. Nil: nobody is told.
 	Output io.Writer
 }
@@ -65,8 +76,11 @@ type ControlPlane struct {
 	Kubeconfig string
 	// KubectlPath is the path of kubectl.
 	KubectlPath string
+	// DNS is the address on which CoreDNS answers over UDP and TCP, as
+	// host:port; empty without it.
+	DNS string
 	// Dir is the temporary directory: it has the kubeconfigs and, as
-	// etcd.log, kube-apiserver.log and kube-controller-manager.log, the logs.
+	// etcd.log, kube-apiserver.log and so on, the logs.
 	Dir string
 
 	authority *authority
@@ -93,7 +107,7 @@ func Start(ctx context.Context, opts Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	c := &ControlPlane{Dir: dir, exited: make(chan *process, 3)}
+	c := &ControlPlane{Dir: dir, exited: make(chan *process, 6)}
 	cancelSweep, err := sweep(dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), os.RemoveAll(dir))
@@ -192,19 +206,10 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		fmt.Fprintf(output, "%s is ready after %.1fs\n", name, time.Since(began).Seconds())
 	}
 
-	paths := map[string]string{}
-	for _, name := range []string{etcd, apiServer, controllerManager, kubectl} {
-		if name == controllerManager && opts.WithoutControllerManager {
-			continue
-		}
-		path, err := binary(name)
-		if err != nil {
-			return err
-		}
-		paths[name] = path
+	var err error
+	if c.KubectlPath, err = binary(kubectl); err != nil {
+		return err
 	}
-	c.KubectlPath = paths[kubectl]
-
 	ports, err := freePorts(2)
 	if err != nil {
 		return err
@@ -214,7 +219,7 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 
-	store, err := c.run(etcd, paths[etcd], etcdArgs()...)
+	store, err := c.runBinary(etcd, etcdArgs()...)
 	if err != nil {
 		return err
 	}
@@ -231,7 +236,7 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 	}
 	ready(etcd)
 
-	server, err := c.run(apiServer, paths[apiServer], apiServerArgs(ports[0], opts)...)
+	server, err := c.runBinary(apiServer, apiServerArgs(ports[0], opts)...)
 	if err != nil {
 		return err
 	}
@@ -251,21 +256,29 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	ready(apiServer)
+	if opts.DNS {
+		if err := c.startDNS(ctx, client, ready); err != nil {
+			return err
+		}
+	}
 	if opts.WithoutControllerManager {
 		return nil
 	}
 
-	manager, err := c.run(controllerManager, paths[controllerManager], controllerManagerArgs(ports[1])...)
+	config, err := c.user(controllerManager, "system:kube-controller-manager")
 	if err != nil {
 		return err
 	}
-	httpClient, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: c.authority.pem}})
+	manager, err := c.runBinary(controllerManager, controllerManagerArgs(config, ports[1])...)
 	if err != nil {
 		return err
 	}
-	defer httpClient.CloseIdleConnections()
-	healthz := fmt.Sprintf("https://127.0.0.1:%d/healthz", ports[1])
-	if err := manager.waitReady(ctx, controllerManager, httpOK(httpClient, healthz)); err != nil {
+	check, done, err := c.healthz(ports[1])
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := manager.waitReady(ctx, controllerManager, check); err != nil {
 		return err
 	}
 	// It says that it is healthy before its controllers run; pods need the
@@ -277,11 +290,18 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	ready(controllerManager)
-	return nil
+	if opts.Nodes == 0 {
+		return nil
+	}
+	return c.startNodes(ctx, client, opts.Nodes, ready)
 }
 
-// run starts a component and keeps it for Stop and Wait.
-func (c *ControlPlane) run(name, path string, args ...string) (*process, error) {
+// runBinary starts a component and keeps it for Stop and Wait.
+func (c *ControlPlane) runBinary(name string, args ...string) (*process, error) {
+	path, err := binary(name)
+	if err != nil {
+		return nil, err
+	}
 	p, err := startProcess(c.Dir, name, path, args...)
 	if err != nil {
 		return nil, err
@@ -321,16 +341,19 @@ func (c *ControlPlane) writeCredentials() error {
 	if err != nil {
 		return err
 	}
-	manager, err := c.AddUser("system:kube-controller-manager")
-	if err != nil {
-		return err
-	}
 	c.Config = admin.Config
 	c.Kubeconfig = filepath.Join(c.Dir, "kubeconfig")
-	return errors.Join(
-		os.Rename(admin.Kubeconfig, c.Kubeconfig),
-		os.Rename(manager.Kubeconfig, filepath.Join(c.Dir, controllerManager+".kubeconfig")),
-	)
+	return os.Rename(admin.Kubeconfig, c.Kubeconfig)
+}
+
+// user makes the kubeconfig of a component and returns its path.
+func (c *ControlPlane) user(component, name string, groups ...string) (string, error) {
+	u, err := c.AddUser(name, groups...)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(c.Dir, component+".kubeconfig")
+	return path, os.Rename(u.Kubeconfig, path)
 }
 
 func etcdArgs() []string {
@@ -375,9 +398,9 @@ func apiServerArgs(port int, opts Options) []string {
 	return append(args, opts.APIServerArgs...)
 }
 
-func controllerManagerArgs(port int) []string {
+func controllerManagerArgs(kubeconfig string, port int) []string {
 	return []string{
-		"--kubeconfig=" + controllerManager + ".kubeconfig",
+		"--kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file=serving.crt",
@@ -391,6 +414,16 @@ func controllerManagerArgs(port int) []string {
 		"--kube-api-qps=500",
 		"--kube-api-burst=1000",
 	}
+}
+
+// healthz is a check of a component that serves its health over TLS on a port,
+// and what to do when it is no longer needed.
+func (c *ControlPlane) healthz(port int) (check func(context.Context) error, done func(), err error) {
+	client, err := rest.HTTPClientFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{CAData: c.authority.pem}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return httpOK(client, fmt.Sprintf("https://127.0.0.1:%d/healthz", port)), client.CloseIdleConnections, nil
 }
 
 // httpOK is a check that a URL answers with 200.

@@ -1,6 +1,6 @@
 // The Kubernetes binaries of the throwaway control plane, kept out of the
 // main module: what they need has no say in what stsguard is built with.
-module github.com/stsguard/stsguard/test/controlplane/kubernetes
+module github.com/stsguard/stsguard/test/controlplane/kubernetes/1.36
 
 go 1.26.0
 
@@ -9,6 +9,7 @@ godebug default=go1.26
 tool (
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
+	k8s.io/kubernetes/cmd/kube-scheduler
 	k8s.io/kubernetes/cmd/kubectl
 )
 
