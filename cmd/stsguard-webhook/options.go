@@ -22,6 +22,7 @@ type options struct {
 	shutdownDelay  time.Duration
 	logLevel       slog.Level
 	logFormat      string
+	version        bool
 }
 
 const usage = `stsguard-webhook holds every StatefulSet against the headless Service that
@@ -51,10 +52,13 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "`time` to go on serving, but not ready, after a signal to stop")
 	level := flags.String("log-level", "info", "least `level` to log: debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "`format` of the log: json or text")
+	flags.BoolVar(&o.version, "version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
 		return options{}, usage + flags.FlagUsages(), err
 	}
 	switch {
+	case o.version:
+		return options{version: true}, "", nil
 	case flags.NArg() > 0:
 		return options{}, "", fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.certDir == "":

@@ -47,9 +47,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, help)
 		return exitOK
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		err = usageError{fmt.Errorf("%w (see --help)", err)}
-	} else {
+	case o.version:
+		fmt.Fprintln(stdout, version())
+		return exitOK
+	default:
 		err = serve(ctx, o, logger(o, stderr))
 	}
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,7 @@ func TestRun(t *testing.T) {
 		says string
 	}{
 		"help":                       {[]string{"--help"}, exitOK, "--cert-dir"},
+		"version":                    {[]string{"--version"}, exitOK, "stsguard-webhook (devel) " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"},
 		"no flags":                   {nil, exitUsage, "--cert-dir is required"},
 		"unknown flag":               {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
 		"no certificates":            {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
