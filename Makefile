@@ -23,6 +23,10 @@ e2e: whole-cluster ## Hold every claim against a real cluster with nodes and DNS
 build: ## Build both programs into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
+.PHONY: image
+image: ## Build the webhook's container image, called IMAGE, into bin/image and print its digest
+	@go -C deploy/image run . -source ../.. -output ../../bin/image/stsguard-webhook.tar $(if $(IMAGE),-repository $(IMAGE))
+
 .PHONY: cluster
 cluster: whole-cluster ## Keep a cluster running until Ctrl-C, and print its KUBECONFIG
 	@go run ./test/cluster
