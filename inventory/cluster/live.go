@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/stsguard/stsguard/inventory"
 )
@@ -64,21 +63,12 @@ func (l *Live) ConfigMap(ctx context.Context, namespace, name string) (map[strin
 // they bear its name and an ordinal, have not ended, and no one else manages
 // them.
 func (l *Live) PodsRun(ctx context.Context, set *inventory.StatefulSet) (bool, error) {
-	selector := set.Selector
-	if len(selector) == 0 {
-		selector = set.PodLabels
-	}
-	if len(selector) == 0 {
-		return false, nil
-	}
-	pods, err := l.clients.core.Pods(set.Namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: labels.SelectorFromSet(selector).String(),
-	})
+	pods, err := l.Pods(ctx, set)
 	if err != nil {
-		return false, fmt.Errorf("list pods in namespace %s: %w", set.Namespace, err)
+		return false, err
 	}
-	for i := range pods.Items {
-		if wouldAdopt(set, &pods.Items[i]) {
+	for i := range pods {
+		if wouldAdopt(set, &pods[i]) {
 			return true, nil
 		}
 	}
