@@ -114,7 +114,7 @@ resolve.`,
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	root.AddCommand(c.lint(), c.fix(), c.audit(), c.explain(), c.rules(), c.config(), c.version())
+	root.AddCommand(c.lint(), c.fix(), c.audit(), c.explain(), c.migrate(), c.rules(), c.config(), c.version())
 	if c.name() == pluginName {
 		const called = "kubectl stsguard"
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: called}

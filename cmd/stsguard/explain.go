@@ -61,7 +61,7 @@ Exit codes:
 			if len(args) == 0 {
 				return errors.New("say which StatefulSet: statefulset/NAME")
 			}
-			name, err := statefulSetName(args[0])
+			name, err := statefulSetName(args[0], "explain", "a statefulset/NAME, before any PATH")
 			if err != nil {
 				return err
 			}
@@ -82,8 +82,9 @@ Exit codes:
 	return cmd
 }
 
-// statefulSetName reads TYPE/NAME as kubectl has it, or NAME alone.
-func statefulSetName(arg string) (string, error) {
+// statefulSetName reads TYPE/NAME as kubectl has it, or NAME alone. What is to be
+// done, and to what only, is for errors.
+func statefulSetName(arg, verb, only string) (string, error) {
 	kind, name, ok := strings.Cut(arg, "/")
 	if !ok {
 		kind, name = "statefulset", arg
@@ -91,10 +92,10 @@ func statefulSetName(arg string) (string, error) {
 	switch strings.TrimSuffix(strings.ToLower(kind), ".apps") {
 	case "statefulset", "statefulsets", "sts":
 	default:
-		return "", fmt.Errorf("can't explain %q: only a statefulset/NAME, before any PATH", arg)
+		return "", fmt.Errorf("can't %s %q: only %s", verb, arg, only)
 	}
 	if name == "" || strings.Contains(name, "/") {
-		return "", fmt.Errorf("can't explain %q: say statefulset/NAME", arg)
+		return "", fmt.Errorf("can't %s %q: say statefulset/NAME", verb, arg)
 	}
 	return name, nil
 }

@@ -39,6 +39,7 @@ func TestWhoKnowsWhom(t *testing.T) {
 		"verdict":              {client, runtime, module + "lint", module + "webhook", module + "report"},
 		"report":               {opa, client, runtime, module + "lint", module + "webhook", module + "inventory/cluster"},
 		"explain":              {opa, client, runtime, module + "lint", module + "audit", module + "webhook", module + "policies", module + "inventory/cluster", module + "inventory/manifest"},
+		"migrate":              {opa, client, runtime, module + "lint", module + "audit", module + "webhook", module + "policies", module + "explain", module + "inventory/cluster", module + "inventory/manifest"},
 		"lint":                 {runtime, module + "audit", module + "webhook", module + "inventory/cluster"}, // Helm's engine brings a client
 		"audit":                {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster", module + "inventory/manifest"},
 		"webhook":              {module + "audit", module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
