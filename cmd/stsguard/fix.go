@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/lint"
 	"github.com/stsguard/stsguard/report"
 )
@@ -127,8 +128,11 @@ func (c *Command) diff(fixes *lint.Fixes) error {
 }
 
 const immutable = "Note: clusterIP and serviceName can't be changed on an object that exists in a cluster, and the " +
-	"API server refuses to apply the new manifest over it. Delete the object first (a StatefulSet with " +
-	"--cascade=orphan, which leaves its pods running), then apply."
+	"API server refuses to apply the new manifest over it. Run stsguard migrate statefulset/NAME there first: " +
+	"it plans the steps, and what becomes of pods and volumes."
+
+// settled are the rules whose findings are mended in clusterIP or serviceName.
+var settled = []string{inventory.ReasonNotHeadless, inventory.ReasonNameMissing, "clusterip-none-missing"}
 
 // writeFixes tells people what was mended, what wasn't, and what to know of it.
 // That it could not be told is no reason to fail: what was asked for is done.
@@ -145,6 +149,7 @@ func writeFixes(w io.Writer, fixes *lint.Fixes, f *fixFlags) {
 	}
 	for _, h := range fixes.Hints {
 		line(&b, &h.Finding, "hint")
+		deployed = deployed || slices.Contains(settled, h.Rule)
 		for _, detail := range strings.Split(h.Message, "\n")[1:] {
 			b.WriteString(report.Fold("  ", detail))
 		}

@@ -12,7 +12,9 @@
 #   subject: change
 #   operations: [UPDATE]
 #   refused: true
-#   remedy: Leave the field as it is in the cluster, or delete the object and create it again.
+#   remedy: >-
+#     Leave the field as it is in the cluster, or let stsguard migrate
+#     statefulset/NAME plan how a running StatefulSet comes by a headless Service.
 package stsguard.rules["immutable-change"]
 
 findings contains {
@@ -38,7 +40,10 @@ _governed := [$"It governs {concat(", ", [$"StatefulSet \"{set.name}\"" | some s
 	count(input.statefulSets) > 0
 ]
 
-_mend := $"Create a headless Service of another name, which clients of \"{input.after.service.name}\" don't notice; or run `kubectl -n {input.after.service.namespace} delete service {input.after.service.name}` and apply again." if {
+_mend := $"Run `stsguard migrate statefulset/{input.statefulSets[0].name} -n {input.after.service.namespace}`: it plans the steps to a headless Service of another name, which clients of \"{input.after.service.name}\" don't notice, or with --keep-name of this one. Then apply again." if {
+	input.after.service.headless
+	count(input.statefulSets) > 0
+} else := $"Create a headless Service of another name, which clients of \"{input.after.service.name}\" don't notice; or run `kubectl -n {input.after.service.namespace} delete service {input.after.service.name}` and apply again." if {
 	input.after.service.headless
 } else := $"Leave clusterIP as it is, or run `kubectl -n {input.after.service.namespace} delete service {input.after.service.name}` and apply again."
 
@@ -70,12 +75,9 @@ _selector(set) := concat(",", sort([$"{key}={value}" | some key, value in set.se
 
 _selector(set) := "by no label" if count(set.selector) == 0
 
-# The new StatefulSet takes the pods over; those keep the old serviceName until
-# they are made anew.
-_adopted := concat(" ", [
-	$"Run `kubectl -n {input.after.statefulSet.namespace} delete statefulset {input.after.statefulSet.name} --cascade=orphan`, which leaves the pods running, apply again,",
-	$"and run `kubectl -n {input.after.statefulSet.namespace} rollout restart statefulset {input.after.statefulSet.name}`.",
-])
+_adopted := $"Run `stsguard migrate statefulset/{input.after.statefulSet.name} -n {input.after.statefulSet.namespace} --service {input.after.statefulSet.serviceName}`: it plans how the StatefulSet is exchanged while its pods run on, and how they get their new names. Then apply again." if {
+	input.after.statefulSet.serviceName != ""
+} else := "Leave serviceName as it is: without one the pods have no DNS names."
 
 # It would not take over pods that it doesn't select.
 _made_anew := $"Leave the selector as it is, or run `kubectl -n {input.after.statefulSet.namespace} delete statefulset {input.after.statefulSet.name}`, which stops the pods and keeps their volumes, and apply again."

@@ -36,6 +36,11 @@ test_an_alias_takes_and_leaves_an_address if {
 test_to_none if {
 	found := rule.findings with input as service(address, {}, [{"ref": "a", "name": "web", "selected": true}])
 	facts.headlines(found) == {"Service \"nginx\" has clusterIP: 10.0.0.5 in the cluster, which can't be changed to clusterIP: None"}
+	some finding in found
+	contains(finding.fix.title, "stsguard migrate statefulset/web -n default")
+	nobody := rule.findings with input as service(address, {}, [])
+	some other in nobody
+	startswith(other.fix.title, "Create a headless Service of another name")
 }
 
 test_from_none if {
@@ -53,6 +58,11 @@ test_to_nothing if {
 test_service_name if {
 	found := rule.findings with input as set({}, {"serviceName": "other"})
 	facts.headlines(found) == {"StatefulSet \"web\" has serviceName: nginx in the cluster, which can't be changed to serviceName: other"}
+	some finding in found
+	contains(finding.fix.title, "stsguard migrate statefulset/web -n default --service other")
+	gone := rule.findings with input as set({}, {"serviceName": ""})
+	some other in gone
+	startswith(other.fix.title, "Leave serviceName as it is")
 	absent := rule.findings with input as set({"serviceName": ""}, {})
 	facts.headlines(absent) == {"StatefulSet \"web\" has no serviceName in the cluster, which can't be changed to serviceName: nginx"}
 }
