@@ -98,7 +98,8 @@ func warnings(texts []string) []string {
 	return out
 }
 
-// cut shortens a text to so many characters.
+// cut shortens a text to so many characters, at the end of a sentence if it has
+// any: half an advice reads like another one.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -106,6 +107,9 @@ func cut(text string, most int) string {
 	runes := []rune(text)
 	if len(runes) <= most {
 		return text
+	}
+	if i := strings.LastIndex(string(runes[:most+1]), ". "); i > 0 {
+		return text[:i+1]
 	}
 	return string(runes[:most-1]) + "…"
 }

@@ -424,6 +424,14 @@ func TestWarnings(t *testing.T) {
 	if n := utf8.RuneCountInString(got[2]); n != 255 || !strings.HasSuffix(got[2], "ä…") {
 		t.Errorf("got %d characters: %s", n, got[2])
 	}
+	long := "[a-rule] This is wrong. Do this first. " + strings.Repeat("And then that ", 20)
+	if got := warnings([]string{long}); len(got) != 1 || got[0] != "[a-rule] This is wrong. Do this first." {
+		t.Errorf("got %q", got)
+	}
+	fits := strings.Repeat("ä", 254) + "."
+	if got := warnings([]string{fits + " More."}); len(got) != 1 || got[0] != fits {
+		t.Errorf("got %q", got)
+	}
 	if got := warnings(many[6:16]); len(got) != 10 || got[9] != "number 9" {
 		t.Errorf("got %q", got)
 	}
