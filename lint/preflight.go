@@ -56,6 +56,7 @@ func (p *preflight) PodsRun(context.Context, *inventory.StatefulSet) (bool, erro
 // applied is one object as the apply sends it.
 type applied struct {
 	from    inventory.Ref
+	hook    hook
 	service *inventory.Service
 	set     *inventory.StatefulSet
 }
@@ -74,19 +75,30 @@ func (a *applied) ref() inventory.Ref {
 	return a.set.Ref()
 }
 
-// inOrder returns the objects as Helm sends them: Services before StatefulSets.
-func inOrder(set *manifest.Set) []applied {
+// inOrder returns the objects as Helm sends them: its hooks one by one before or
+// after all else, Services before StatefulSets.
+func (p *preflight) inOrder() []applied {
 	var out []applied
-	for _, s := range set.Services {
+	add := func(a applied) {
+		sent := false
+		if a.hook, sent = hookOf(p.manifests, a.from, a.meta().Name); !sent {
+			p.from[a.ref()] = a.from
+			p.note(a.ref(), fmt.Sprintf("Helm sends it at %q, and not when it installs or upgrades", p.manifests.Annotation(a.from, "helm.sh/hook")))
+			return
+		}
+		out = append(out, a)
+	}
+	for _, s := range p.manifests.Services {
 		v := *s
 		v.Place = nil
-		out = append(out, applied{from: s.Ref(), service: &v})
+		add(applied{from: s.Ref(), service: &v})
 	}
-	for _, s := range set.StatefulSets {
+	for _, s := range p.manifests.StatefulSets {
 		v := *s
 		v.Place = nil
-		out = append(out, applied{from: s.Ref(), set: &v})
+		add(applied{from: s.Ref(), set: &v})
 	}
+	slices.SortStableFunc(out, func(a, b applied) int { return a.hook.compare(b.hook) })
 	return out
 }
 
@@ -98,7 +110,7 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 		Store: &inventory.Store{}, judge: judge, asked: asked, manifests: set,
 		unread: map[string]bool{}, from: map[inventory.Ref]inventory.Ref{},
 	}
-	objects := inOrder(set)
+	objects := p.inOrder()
 	namespaces := map[string]bool{}
 	for i := range objects {
 		namespaces[objects[i].meta().Namespace] = true
@@ -189,6 +201,9 @@ func (p *preflight) request(a *applied) *verdict.Request {
 		Operation: verdict.Create, Namespace: a.meta().Namespace, Preflight: true,
 		ServiceAfter: a.service, StatefulSetAfter: a.set,
 	}
+	if a.hook.anew {
+		p.remove(a)
+	}
 	if a.service != nil {
 		for _, live := range p.ServicesNamed(a.service.Namespace, a.service.Name) {
 			req.Operation, req.ServiceBefore = verdict.Update, live
@@ -201,6 +216,15 @@ func (p *preflight) request(a *applied) *verdict.Request {
 		a.set.Over(live)
 	}
 	return req
+}
+
+// remove takes away what the cluster has of the object.
+func (p *preflight) remove(a *applied) {
+	if a.service != nil {
+		p.DeleteService(a.service.Namespace, a.service.Name)
+	} else {
+		p.DeleteStatefulSet(a.set.Namespace, a.set.Name)
+	}
 }
 
 // admit says what admission would: first what the mutating side injects, then

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +132,89 @@ spec: {type: NodePort, clusterIP: None, selector: {app: web}}`)
 		if len(r.Findings) != 1 || r.Failed() != tc.fails {
 			t.Errorf("%s: fails is %v: %+v", name, r.Failed(), r.Findings)
 		}
+	}
+}
+
+// holding is a cluster with something in it.
+type holding struct{ *inventory.Store }
+
+func (c holding) Snapshot(context.Context, ...string) (*inventory.Snapshot, error) {
+	return &inventory.Snapshot{Store: c.Store}, nil
+}
+
+// Helm's hooks go one by one before and after all else, by weight and name, and
+// what they left is deleted first.
+func TestPreflightOfHooks(t *testing.T) {
+	service := func(name, clusterIP, annotations string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: " + name + ", annotations: {" + annotations + "}}\n" +
+			"spec: {clusterIP: " + clusterIP + ", selector: {app: " + name + "}}\n---\n"
+	}
+	set := func(name, serviceName, annotations string) string {
+		return "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: " + name + ", annotations: {" + annotations + "}}\n" +
+			"spec: {serviceName: " + serviceName + ", selector: {matchLabels: {app: " + serviceName + "}}, template: {metadata: {labels: {app: " + serviceName + "}}}}\n---\n"
+	}
+	before, after := "helm.sh/hook: 'pre-install, Pre-Upgrade'", "helm.sh/hook: post-install"
+	for name, tc := range map[string]struct {
+		manifests string
+		want      []string
+	}{
+		"none": {set("a", "b", "") + service("b", "None", ""), []string{"create Service b allowed", "create StatefulSet a allowed"}},
+		"by name": {
+			set("a", "b", before) + service("b", "None", before),
+			[]string{"create StatefulSet a denied", "create Service b allowed"},
+		},
+		"by weight": {
+			set("a", "b", before) + service("b", "None", before+", helm.sh/hook-weight: '-1'"),
+			[]string{"create Service b allowed", "create StatefulSet a allowed"},
+		},
+		"of one name by kind": {
+			set("a", "a", before) + service("a", "None", before),
+			[]string{"create Service a allowed", "create StatefulSet a allowed"},
+		},
+		"before all else": {
+			set("a", "b", before) + service("b", "None", ""),
+			[]string{"create StatefulSet a denied", "create Service b allowed"},
+		},
+		"after all else": {
+			service("b", "None", after) + set("a", "b", ""),
+			[]string{"create StatefulSet a denied", "create Service b allowed"},
+		},
+		"for something else": {
+			service("b", "None", "helm.sh/hook: pre-delete") + set("a", "b", ""),
+			[]string{"create StatefulSet a denied"},
+		},
+		"made anew": {service("there", "None", before), []string{"create Service there allowed"}},
+		"kept":      {service("there", "None", before+", helm.sh/hook-delete-policy: hook-failed"), []string{"update Service there refused"}},
+		"in a List": {
+			`{"apiVersion": "v1", "kind": "List", "items": [
+			{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "a"}, "spec": {"serviceName": "b", "selector": {"matchLabels": {"app": "b"}}, "template": {"metadata": {"labels": {"app": "b"}}}}},
+			{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "annotations": {"helm.sh/hook": "post-upgrade"}}, "spec": {"clusterIP": "None", "selector": {"app": "b"}}}]}`,
+			[]string{"create StatefulSet a denied", "create Service b allowed"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "release.yaml")
+			write(t, file, tc.manifests)
+			store := &inventory.Store{}
+			store.PutNamespace(&inventory.Namespace{Name: "default"})
+			store.PutService(&inventory.Service{
+				Meta: inventory.Meta{Namespace: "default", Name: "there"}, Type: "ClusterIP", ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
+			})
+			r := lint.Run(t.Context(), lint.Options{Paths: []string{file}, Judge: newJudge(t, config.Default()), Cluster: holding{store}})
+			var got []string
+			for _, s := range r.Preflight[0].Steps {
+				got = append(got, s.Operation+" "+s.Object.Kind+" "+s.Object.Name+" "+string(s.Outcome))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			notes := 0
+			if name == "for something else" {
+				notes = 1
+			}
+			if len(r.Notes) != notes || len(r.Errors) > 0 {
+				t.Errorf("got notes %v and errors %v", r.Notes, r.Errors)
+			}
+		})
 	}
 }

@@ -46,6 +46,33 @@ func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	return d.locate(pointer)
 }
 
+// Annotation returns what the object's manifest gives, empty if nothing or if
+// the Set doesn't have the object. Those that a rule may see the object has
+// itself.
+func (s *Set) Annotation(ref inventory.Ref, name string) string {
+	o := s.objects[ref]
+	if o == nil {
+		return ""
+	}
+	s.reopened.Lock()
+	defer s.reopened.Unlock()
+	n := s.reopened.document(o.document).tree().root
+	tokens := strings.Split(strings.TrimPrefix(o.pointer+"/metadata/annotations", "/"), "/")
+	for _, token := range append(tokens, name) {
+		if n == nil {
+			return ""
+		}
+		_, n = child(n, token, 0)
+	}
+	if n != nil && n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n == nil {
+		return ""
+	}
+	return n.Value
+}
+
 // reopened is the one file whose text is held, because places in it are being
 // looked up.
 type reopened struct {

@@ -21,6 +21,12 @@ func TestHooks(t *testing.T) {
 		u.must(u.upgrade("post", "relay", values))
 		u.warns(inUse("post-buffer-peers", "post-buffer"))
 
+		u.finds(0, `  1.  create  Service "post-buffer-peers" in NAMESPACE  allowed, with clusterIP: None injected
+  2.  create  StatefulSet "post-buffer" in NAMESPACE    allowed
+  3.  update  Service "post-headless" in NAMESPACE      allowed
+  4.  update  StatefulSet "post" in NAMESPACE           allowed
+`, "post", "relay", "buffer.enabled=true")
+
 		// This time the Service doesn't say that it is headless, and its
 		// StatefulSet says it for it.
 		u.must(u.upgrade("post", "relay", []string{"buffer.enabled=true"}))
@@ -39,7 +45,11 @@ func TestHooks(t *testing.T) {
 func TestHooksInTheWrongOrder(t *testing.T) {
 	bothWays(t, nil, func(u *user) {
 		values := []string{"headless.enabled=true", "buffer.enabled=true"}
-		u.denied(u.install("post", "relay", append(values, "buffer.serviceWeight=1")), `StatefulSet "post-buffer" names Service "post-buffer-peers", which does not exist in namespace "NAMESPACE" [service-not-found]
+		wrong := append(values, "buffer.serviceWeight=1")
+		u.finds(1, `  1.  create  StatefulSet "post-buffer" in NAMESPACE    denied [service-not-found]
+  2.  create  Service "post-buffer-peers" in NAMESPACE  allowed
+`, "post", "relay", wrong...)
+		u.denied(u.install("post", "relay", wrong), `StatefulSet "post-buffer" names Service "post-buffer-peers", which does not exist in namespace "NAMESPACE" [service-not-found]
   Why: Kubernetes never checks that the Service named by serviceName exists. The pods start all the same, but no name such as web-0.web resolves, and peers don't find each other.
   Fix: Create this headless Service first.
     apiVersion: v1
