@@ -104,18 +104,30 @@ func (r *Request) alone(d *Decision) bool {
 	return d.Rule.Alone && (d.StatefulSet == "" || r.StatefulSetAfter != nil)
 }
 
-// The users whose requests clean up. To hold them up would leave namespaces
-// stuck.
-var cleaners = []string{
-	"system:serviceaccount:kube-system:namespace-controller",
-	"system:serviceaccount:kube-system:generic-garbage-collector",
+// The users without whom a cluster doesn't work: those who clean up, since to hold
+// them up would leave namespaces stuck, and the API server itself, which makes the
+// Service kubernetes.
+var system = []string{
+	"system:apiserver",
 	"system:kube-controller-manager",
+	"system:serviceaccount:kube-system:generic-garbage-collector",
+	"system:serviceaccount:kube-system:namespace-controller",
+}
+
+// LeftAlone are the namespaces and the users whose requests are not judged,
+// whatever they are for.
+func (j *Judge) LeftAlone() (namespaces, usernames []string) {
+	namespaces = slices.Clone(j.config.Exemptions.Namespaces)
+	if j.own != "" {
+		namespaces = append(namespaces, j.own)
+	}
+	return namespaces, slices.Concat(system, j.config.Exemptions.Usernames)
 }
 
 // leavesAlone says whether the request is none of stsguard's business, by who
 // sends it and by its namespace as the cache knows it.
 func (j *Judge) leavesAlone(req *Request, cache inventory.Reader) bool {
-	if j.Exempts(req.Namespace) || slices.Contains(j.config.Exemptions.Usernames, req.Username) || slices.Contains(cleaners, req.Username) {
+	if j.Exempts(req.Namespace) || slices.Contains(j.config.Exemptions.Usernames, req.Username) || slices.Contains(system, req.Username) {
 		return true
 	}
 	if s := req.ServiceAfter; s != nil && s.Deleting {

@@ -3,6 +3,7 @@ package verdict
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -553,5 +554,42 @@ func TestInject(t *testing.T) {
 				t.Errorf("patch = %+v", in.Patch)
 			}
 		})
+	}
+}
+
+// What LeftAlone names is left alone: a webhook configuration keeps it from being
+// asked about at all.
+func TestLeftAlone(t *testing.T) {
+	j := judge(t, func(c *config.Configuration) { c.Exemptions.Usernames = []string{"ops"} })
+	namespaces, usernames := j.LeftAlone()
+	w := world{Store: &inventory.Store{}, fail: errors.New("asked")}
+	denied := func(namespace, username string) bool {
+		s := set()
+		s.Namespace = namespace
+		a, err := j.Admit(t.Context(), &Request{Operation: Create, Namespace: namespace, Username: username, StatefulSetAfter: s}, w, w)
+		return err != nil || a.Denied()
+	}
+	if !denied("default", "somebody") {
+		t.Fatal("a StatefulSet without its Service is left alone for everybody")
+	}
+	for _, n := range namespaces {
+		if denied(n, "somebody") {
+			t.Errorf("namespace %s is judged", n)
+		}
+	}
+	for _, u := range usernames {
+		if denied("default", u) {
+			t.Errorf("user %s is judged", u)
+		}
+	}
+	for _, want := range []string{"kube-system", "stsguard"} {
+		if !slices.Contains(namespaces, want) {
+			t.Errorf("namespace %s is not among %q", want, namespaces)
+		}
+	}
+	for _, want := range []string{"ops", "system:apiserver", "system:serviceaccount:kube-system:namespace-controller"} {
+		if !slices.Contains(usernames, want) {
+			t.Errorf("user %s is not among %q", want, usernames)
+		}
 	}
 }
