@@ -43,6 +43,8 @@ func TestWhoKnowsWhom(t *testing.T) {
 		"lint":                 {runtime, module + "audit", module + "webhook", module + "inventory/cluster"}, // Helm's engine brings a client
 		"audit":                {client, runtime, module + "lint", module + "webhook", module + "inventory/cluster", module + "inventory/manifest"},
 		"webhook":              {module + "audit", module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
+		"certs":                {opa, runtime, module + "audit", module + "config", module + "inventory", module + "lint", module + "policies", module + "registration", module + "verdict", module + "webhook"},
+		"registration":         {opa, runtime, module + "audit", module + "certs", module + "config", module + "inventory", module + "lint", module + "policies", module + "verdict", module + "webhook"},
 		"cmd/stsguard-webhook": {helm, kustom, module + "explain", module + "lint", module + "report", module + "inventory/manifest"},
 	} {
 		for _, dep := range deps(t, pkg) {

@@ -1,0 +1,251 @@
+package registration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// reachable is how long an endpoint is ready before the API server is told of it:
+// the network on its way has to hear of it, too.
+const reachable = 5 * time.Second
+
+// ErrNoEndpoint says that no replica can answer yet.
+var ErrNoEndpoint = errors.New("no endpoint of the Service has been ready long enough")
+
+// Keeper keeps the two configurations as they should be. One replica at a time
+// does that.
+type Keeper struct {
+	Client  kubernetes.Interface
+	Options Options
+	Clock   func() time.Time
+
+	mu         sync.Mutex
+	exemptions Exemptions
+
+	readySince time.Time
+	validating written[*admissionv1.ValidatingWebhookConfiguration]
+	mutating   written[*admissionv1.MutatingWebhookConfiguration]
+}
+
+// written is what was wanted last, and which version the API server made of it.
+// Some clusters change every configuration that somebody writes: putting back
+// what they change would never end.
+type written[T any] struct {
+	want    T
+	version string
+}
+
+// SetExemptions says what the configurations leave out from the next time on that
+// they are applied.
+func (k *Keeper) SetExemptions(e Exemptions) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.exemptions = e
+}
+
+// Owner is the ClusterRole that everything belongs to. It is an error when that
+// is gone, or about to be: then stsguard is being uninstalled, and nothing is
+// made anew.
+func (k *Keeper) Owner(ctx context.Context) (metav1.OwnerReference, error) {
+	role, err := k.Client.RbacV1().ClusterRoles().Get(ctx, k.Options.Name, metav1.GetOptions{})
+	if err != nil {
+		return metav1.OwnerReference{}, fmt.Errorf("read the ClusterRole that the webhook configurations belong to: %w", err)
+	}
+	if role.DeletionTimestamp != nil {
+		return metav1.OwnerReference{}, fmt.Errorf("the ClusterRole %s that the webhook configurations belong to is being deleted", role.Name)
+	}
+	return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID}, nil
+}
+
+// Apply makes both configurations as they should be, with this caBundle, and says
+// whether it had to change anything. There are none before a replica can answer:
+// that is [ErrNoEndpoint].
+func (k *Keeper) Apply(ctx context.Context, bundle []byte) (changed bool, err error) {
+	owner, err := k.Owner(ctx)
+	if err != nil {
+		return false, err
+	}
+	k.mu.Lock()
+	exemptions := k.exemptions
+	k.mu.Unlock()
+
+	api := k.Client.AdmissionregistrationV1()
+	validating, err := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), k.mergeValidating)
+	if err != nil {
+		return validating, err
+	}
+	mutating, err := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), k.mergeMutating)
+	return validating || mutating, err
+}
+
+// client is what the typed clients of both kinds have in common.
+type client[T any] interface {
+	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
+	Create(ctx context.Context, o T, options metav1.CreateOptions) (T, error)
+	Update(ctx context.Context, o T, options metav1.UpdateOptions) (T, error)
+}
+
+// keep makes one configuration as it should be.
+func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api client[T], last *written[T], want T, merge func(live, want T) T) (changed bool, err error) {
+	log := logr.FromContextOrDiscard(ctx).WithName("registration").WithValues("kind", kind, "name", k.Options.Name)
+	live, err := api.Get(ctx, k.Options.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		if err := k.answerable(ctx); err != nil {
+			return false, err
+		}
+		made, err := api.Create(ctx, want, metav1.CreateOptions{})
+		if err != nil {
+			return false, fmt.Errorf("make the %s %s: %w", kind, k.Options.Name, err)
+		}
+		log.Info("made a webhook configuration")
+		*last = written[T]{want, made.GetResourceVersion()}
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the %s %s: %w", kind, k.Options.Name, err)
+	}
+	merged := merge(live, want)
+	if equality.Semantic.DeepEqual(live, merged) || live.GetResourceVersion() == last.version && equality.Semantic.DeepEqual(want, last.want) {
+		return false, nil
+	}
+	updated, err := api.Update(ctx, merged, metav1.UpdateOptions{})
+	if err != nil {
+		return false, fmt.Errorf("put the %s %s right: %w", kind, k.Options.Name, err)
+	}
+	log.Info("put a webhook configuration right")
+	*last = written[T]{want, updated.GetResourceVersion()}
+	return true, nil
+}
+
+// mergeValidating is the live configuration with all in place that is wanted.
+func (k *Keeper) mergeValidating(live, want *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
+	out := live.DeepCopy()
+	mergeMeta(&out.ObjectMeta, &want.ObjectMeta)
+	out.Webhooks = want.DeepCopy().Webhooks
+	for i := range out.Webhooks {
+		for _, l := range live.Webhooks {
+			if l.Name == out.Webhooks[i].Name {
+				k.mergeBundle(&out.Webhooks[i].ClientConfig, &l.ClientConfig)
+			}
+		}
+	}
+	return out
+}
+
+// mergeMutating is the live configuration with all in place that is wanted.
+func (k *Keeper) mergeMutating(live, want *admissionv1.MutatingWebhookConfiguration) *admissionv1.MutatingWebhookConfiguration {
+	out := live.DeepCopy()
+	mergeMeta(&out.ObjectMeta, &want.ObjectMeta)
+	out.Webhooks = want.DeepCopy().Webhooks
+	for i := range out.Webhooks {
+		for _, l := range live.Webhooks {
+			if l.Name == out.Webhooks[i].Name {
+				k.mergeBundle(&out.Webhooks[i].ClientConfig, &l.ClientConfig)
+			}
+		}
+	}
+	return out
+}
+
+// mergeBundle leaves the caBundle alone that cert-manager writes.
+func (k *Keeper) mergeBundle(want, live *admissionv1.WebhookClientConfig) {
+	if k.Options.InjectCAFrom != "" && len(live.CABundle) > 0 {
+		want.CABundle = live.CABundle
+	}
+}
+
+// mergeMeta leaves labels and annotations of others alone.
+func mergeMeta(into, want *metav1.ObjectMeta) {
+	for key, value := range want.Labels {
+		metav1.SetMetaDataLabel(into, key, value)
+	}
+	for key, value := range want.Annotations {
+		metav1.SetMetaDataAnnotation(into, key, value)
+	}
+	into.OwnerReferences = want.OwnerReferences
+}
+
+// answerable returns nil once some endpoint of the Service has been ready for a
+// while.
+func (k *Keeper) answerable(ctx context.Context) error {
+	list, err := k.Client.DiscoveryV1().EndpointSlices(k.Options.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.Set{discoveryv1.LabelServiceName: k.Options.Service}.String(),
+	})
+	if err != nil {
+		return fmt.Errorf("look for endpoints of the Service %s: %w", k.Options.Service, err)
+	}
+	now := k.Clock()
+	if !slices.ContainsFunc(list.Items, hasReady) {
+		k.readySince = time.Time{}
+		return ErrNoEndpoint
+	}
+	if k.readySince.IsZero() {
+		k.readySince = now
+	}
+	if now.Sub(k.readySince) < reachable {
+		return ErrNoEndpoint
+	}
+	return nil
+}
+
+func hasReady(s discoveryv1.EndpointSlice) bool {
+	return slices.ContainsFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool {
+		return e.Conditions.Ready == nil || *e.Conditions.Ready
+	})
+}
+
+// Watch calls nudge whenever somebody has changed one of the configurations,
+// until the context is done.
+func (k *Keeper) Watch(ctx context.Context, nudge func()) {
+	api := k.Client.AdmissionregistrationV1()
+	var running sync.WaitGroup
+	running.Go(func() { watchOne(ctx, k.Options.Name, api.ValidatingWebhookConfigurations(), nudge) })
+	running.Go(func() { watchOne(ctx, k.Options.Name, api.MutatingWebhookConfigurations(), nudge) })
+	running.Wait()
+}
+
+// watcher is what the typed clients of both kinds have in common.
+type watcher[L runtime.Object] interface {
+	List(ctx context.Context, options metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+}
+
+func watchOne[L runtime.Object](ctx context.Context, name string, api watcher[L], nudge func()) {
+	selector := fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				o.FieldSelector = selector
+				return api.List(ctx, o)
+			},
+			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+				o.FieldSelector = selector
+				return api.Watch(ctx, o)
+			},
+		},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { nudge() },
+			UpdateFunc: func(_, _ any) { nudge() },
+			DeleteFunc: func(any) { nudge() },
+		},
+	})
+	informer.RunWithContext(ctx)
+}
