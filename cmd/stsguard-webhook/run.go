@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -25,6 +24,7 @@ import (
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/stsguard/stsguard/inventory/cluster"
+	"github.com/stsguard/stsguard/verdict"
 	"github.com/stsguard/stsguard/webhook"
 )
 
@@ -95,8 +95,8 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if _, err := tls.LoadX509KeyPair(filepath.Join(o.certDir, "tls.crt"), filepath.Join(o.certDir, "tls.key")); err != nil {
-		return usageError{fmt.Errorf("--cert-dir: read tls.crt and tls.key in %s: %w", o.certDir, err)}
+	if err := o.readFiles(); err != nil {
+		return usageError{err}
 	}
 	clients, err := cluster.Connect(connection)
 	if err != nil {
@@ -107,19 +107,38 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := settings.reloadInto(hook, metrics.Registry); err != nil {
+	var registered *registered
+	if o.register != "" {
+		if registered, err = newRegistered(o, connection, settings.clusterDomain); err != nil {
+			return err
+		}
+		registered.use(judge)
+	}
+	if err := settings.reloadInto(func(j *verdict.Judge) {
+		hook.SetJudge(j)
+		if registered != nil {
+			registered.use(j)
+		}
+	}, metrics.Registry); err != nil {
 		return err
 	}
 	if err := register(metrics.Registry, cache); err != nil {
 		return err
 	}
 
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Host: o.host, Port: o.port, CertDir: o.certDir,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
-	})
-	server.Register("/validate", hook.Validate())
-	server.Register("/mutate", hook.Mutate())
+	secured := []func(*tls.Config){secure}
+	validate, mutate := hook.Validate(), hook.Mutate()
+	if registered != nil && registered.secret != nil {
+		secured = append(secured, func(c *tls.Config) { c.GetCertificate = registered.secret.GetCertificate })
+	}
+	if o.clientCA != "" {
+		callers := &callers{path: o.clientCA, names: o.clientNames}
+		secured = append(secured, callers.secure)
+		validate, mutate = callers.allow(validate), callers.allow(mutate)
+	}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir, TLSOpts: secured})
+	server.Register("/validate", validate)
+	server.Register("/mutate", mutate)
 	m, err := manager.New(connection, manager.Options{
 		Logger:                 log,
 		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },
@@ -151,6 +170,9 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 			}
 		}),
 	)
+	if registered != nil {
+		err = errors.Join(err, registered.addTo(m))
+	}
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
 	}

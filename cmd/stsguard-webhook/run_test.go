@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/stsguard/stsguard/inventory"
+	"github.com/stsguard/stsguard/registration"
 	"github.com/stsguard/stsguard/webhook"
 )
 
@@ -25,21 +28,45 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := options{port: 9443, certDir: "/certs", healthAddress: ":8081", metricsAddress: ":8080", namespace: "guards", shutdownDelay: 5 * time.Second, logLevel: slog.LevelInfo, logFormat: "json"}
-	if o != want {
+	want := options{
+		port: 9443, certDir: "/certs", certSecret: "stsguard-webhook-certs", certLifetime: 90 * 24 * time.Hour,
+		policies: registration.DefaultPolicies, timeout: 5 * time.Second,
+		healthAddress: ":8081", metricsAddress: ":8080", namespace: "guards", shutdownDelay: 5 * time.Second, logLevel: slog.LevelInfo, logFormat: "json",
+	}
+	if !reflect.DeepEqual(o, want) {
 		t.Errorf("got  %+v\nwant %+v", o, want)
 	}
-	o, _, err = parse([]string{"--cert-dir=/certs", "--namespace=own", "--log-level=debug", "--port=443"}, environment)
-	if err != nil || o.namespace != "own" || o.logLevel != slog.LevelDebug || o.port != 443 {
+	o, _, err = parse([]string{"--cert-dir=/certs", "--namespace=own", "--log-level=debug", "--port=443", "--client-ca=ca.crt", "--client-names=a,b"}, environment)
+	if err != nil || o.namespace != "own" || o.logLevel != slog.LevelDebug || o.port != 443 || o.clientCA != "ca.crt" || !slices.Equal(o.clientNames, []string{"a", "b"}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	for _, args := range [][]string{{}, {"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"}} {
-		if len(args) > 0 {
-			args = append(args, "--cert-dir=/certs")
-		}
-		if _, _, err := parse(args, environment); err == nil {
+	o, _, err = parse([]string{"--register=guard", "--service=hook", "--cert-secret=keys", "--cert-lifetime=240h", "--failure-policy=validate=Ignore,mutate=Fail", "--timeout=3s"}, environment)
+	if want := (registration.Policies{Validate: "Ignore", Delete: "Ignore", Mutate: "Fail"}); err != nil || o.register != "guard" || o.service != "hook" || o.certSecret != "keys" || o.certLifetime != 240*time.Hour || o.policies != want || o.timeout != 3*time.Second {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	o, _, err = parse([]string{"--register=guard", "--service=hook", "--cert-dir=/certs", "--inject-ca-from=guards/hook"}, environment)
+	if err != nil || o.injectCAFrom != "guards/hook" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for _, args := range [][]string{
+		{"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"},
+		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--inject-ca-from=a/b"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"},
+		{"--register=guard"}, {"--register=guard", "--service=hook", "--inject-ca-from=hook"},
+	} {
+		if _, _, err := parse(append(args, "--cert-dir=/certs"), environment); err == nil {
 			t.Errorf("%q: no error", args)
 		}
+	}
+	for _, args := range [][]string{
+		{"--service="}, {"--namespace="}, {"--inject-ca-from=a/b"}, {"--cert-lifetime=1s"},
+		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"},
+	} {
+		if _, _, err := parse(append([]string{"--register=guard", "--service=hook"}, args...), environment); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+	if _, _, err := parse(nil, environment); err == nil {
+		t.Error("no flags: no error")
 	}
 }
 
@@ -61,17 +88,19 @@ func TestRun(t *testing.T) {
 		code int
 		says string
 	}{
-		"help":                       {[]string{"--help"}, exitOK, "--cert-dir"},
-		"version":                    {[]string{"--version"}, exitOK, "stsguard-webhook (devel) " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"},
-		"no flags":                   {nil, exitUsage, "--cert-dir is required"},
-		"unknown flag":               {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
-		"no certificates":            {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
-		"certificates that are none": {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
-		"no configuration":           {[]string{certs, "--config=/no/such"}, exitUsage, "--config: read configuration: open /no/such"},
-		"wrong configuration":        {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
-		"not in a pod":               {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
-		"no kubeconfig":              {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
-		"kubeconfig that is none":    {[]string{certs, "--kubeconfig=" + write("kubeconfig", "[]")}, exitUsage, "--kubeconfig: "},
+		"help":                            {[]string{"--help"}, exitOK, "--cert-dir"},
+		"no flags":                        {nil, exitUsage, "--cert-dir is required, a directory with tls.crt and tls.key; or --register"},
+		"version":                         {[]string{"--version"}, exitOK, "stsguard-webhook (devel) " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"},
+		"unknown flag":                    {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
+		"no certificates":                 {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
+		"certificates that are none":      {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
+		"no client authority":             {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=/no/such", kubeconfig}, exitUsage, "--client-ca: open /no/such"},
+		"a client authority that is none": {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=" + filepath.Join(dir, "tls.crt"), kubeconfig}, exitUsage, "--client-ca: no certificate in"},
+		"no configuration":                {[]string{certs, "--config=/no/such"}, exitUsage, "--config: read configuration: open /no/such"},
+		"wrong configuration":             {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
+		"not in a pod":                    {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},
+		"no kubeconfig":                   {[]string{certs, "--kubeconfig=/no/such"}, exitUsage, "--kubeconfig: "},
+		"kubeconfig that is none":         {[]string{certs, "--kubeconfig=" + write("kubeconfig", "[]")}, exitUsage, "--kubeconfig: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")
@@ -131,7 +160,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.reloadInto(hook, registry); err != nil {
+	if err := s.reloadInto(hook.SetJudge, registry); err != nil {
 		t.Fatal(err)
 	}
 	counts := func() (ok, failed float64) {

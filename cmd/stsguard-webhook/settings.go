@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/policies"
 	"github.com/stsguard/stsguard/verdict"
-	"github.com/stsguard/stsguard/webhook"
 )
 
 // reloadEvery is how often the configuration is looked at. What it holds is
@@ -24,7 +24,10 @@ type settings struct {
 	path string
 	own  string
 
-	hook    *webhook.Webhook
+	// clusterDomain is what the configuration says at the start.
+	clusterDomain string
+
+	use     func(*verdict.Judge)
 	reloads *prometheus.CounterVec
 	// file is what was read last, good or bad.
 	file    *config.File
@@ -38,7 +41,9 @@ func (s *settings) load() (*verdict.Judge, error) {
 		if err != nil {
 			return nil, err
 		}
-		return verdict.New(rules, config.Default(), s.own, time.Now), nil
+		c := config.Default()
+		s.clusterDomain = c.ClusterDomain
+		return verdict.New(rules, c, s.own, time.Now), nil
 	}
 	var err error
 	if s.file, err = config.Read(s.path); err != nil {
@@ -52,12 +57,13 @@ func (s *settings) judge() (*verdict.Judge, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.clusterDomain = cmp.Or(s.clusterDomain, c.ClusterDomain)
 	return verdict.New(rules, c, s.own, time.Now), nil
 }
 
 // reloadInto says who gets the judge of a changed file.
-func (s *settings) reloadInto(hook *webhook.Webhook, registry prometheus.Registerer) error {
-	s.hook = hook
+func (s *settings) reloadInto(use func(*verdict.Judge), registry prometheus.Registerer) error {
+	s.use = use
 	s.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "stsguard_config_reloads_total",
 		Help: "Readings of a changed configuration by result: ok, or error, which leaves the last good one in place.",
@@ -114,7 +120,7 @@ func (s *settings) reload(ctx context.Context) {
 		return
 	}
 	s.failure = ""
-	s.hook.SetJudge(judge)
+	s.use(judge)
 	s.reloads.WithLabelValues("ok").Inc()
 	log.Info("reloaded", "file", s.path)
 	for _, note := range judge.Notes() {

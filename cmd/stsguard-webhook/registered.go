@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/stsguard/stsguard/certs"
+	"github.com/stsguard/stsguard/registration"
+	"github.com/stsguard/stsguard/verdict"
+)
+
+// readEvery is how often a leader looks at the authorities in --cert-dir.
+const readEvery = 10 * time.Second
+
+// authorities is the file in --cert-dir with whom to trust, as in cert-manager's
+// Secrets.
+const authorities = "ca.crt"
+
+// registered is what keeps the API server asking this stsguard: webhook
+// configurations, and the certificates, if they are our own.
+type registered struct {
+	configurations *registration.Keeper
+	// secret is nil if certificates come from files.
+	secret *certs.Secret
+	leader *leader
+}
+
+// newRegistered puts it together; nothing happens before it is started.
+func newRegistered(o options, connection *rest.Config, clusterDomain string) (*registered, error) {
+	connection = rest.CopyConfig(connection)
+	connection.QPS = -1
+	client, err := kubernetes.NewForConfig(connection)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the API server: %w", err)
+	}
+	lease, err := newLease(connection, o.namespace, o.register)
+	if err != nil {
+		return nil, err
+	}
+	r := &registered{configurations: &registration.Keeper{
+		Client: client,
+		Options: registration.Options{
+			Name: o.register, Namespace: o.namespace, Service: o.service,
+			Policies: o.policies, TimeoutSeconds: int32(o.timeout / time.Second), InjectCAFrom: o.injectCAFrom,
+		},
+		Clock: time.Now,
+	}}
+	r.leader = &leader{lock: lease, begin: func() {}, watch: r.configurations.Watch, clock: time.Now, nudged: make(chan struct{}, 1)}
+	if o.certDir != "" {
+		r.leader.step = func(ctx context.Context) (time.Time, error) {
+			bundle, err := os.ReadFile(filepath.Join(o.certDir, authorities))
+			if err != nil {
+				return time.Time{}, fmt.Errorf("read whom the API server is to trust: %w", err)
+			}
+			_, err = r.configurations.Apply(ctx, bundle)
+			return time.Now().Add(readEvery), err
+		}
+		return r, nil
+	}
+
+	r.secret = certs.NewSecret(client.CoreV1().Secrets(o.namespace), o.certSecret)
+	keeper := &certs.Keeper{
+		Secret:    r.secret,
+		Names:     certs.Names(o.service, o.namespace, clusterDomain),
+		Lifetimes: certs.Lifetimes{Serving: o.certLifetime},
+		Owner:     r.configurations.Owner,
+		Trust:     r.configurations.Apply,
+		Clock:     time.Now,
+	}
+	r.leader.begin, r.leader.step = keeper.Forget, keeper.Step
+	r.leader.watch = func(ctx context.Context, nudge func()) {
+		go func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-r.secret.Changed():
+					nudge()
+				}
+			}
+		}()
+		r.configurations.Watch(ctx, nudge)
+	}
+	return r, nil
+}
+
+// use has the API server leave alone what this judge does.
+func (r *registered) use(j *verdict.Judge) {
+	namespaces, usernames := j.LeftAlone()
+	r.configurations.SetExemptions(registration.Exemptions{Namespaces: namespaces, Usernames: usernames})
+	r.leader.nudge()
+}
+
+// addTo has the manager run it. A replica without a certificate is not ready.
+func (r *registered) addTo(m manager.Manager) error {
+	err := m.Add(r.leader)
+	if r.secret == nil {
+		return err
+	}
+	return errors.Join(err,
+		m.Add(r.secret),
+		m.AddReadyzCheck("certificate", func(*http.Request) error { return r.secret.Ready(time.Now()) }),
+		metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "stsguard_certificate_expiry_timestamp_seconds",
+			Help: "When the certificate expires that is served, in seconds since 1970; 0 while there is none.",
+		}, func() float64 {
+			if at := r.secret.Expires(); !at.IsZero() {
+				return float64(at.Unix())
+			}
+			return 0
+		})),
+	)
+}
