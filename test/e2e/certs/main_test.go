@@ -1,0 +1,283 @@
+// Package certs holds stsguard's own certificates and webhook configurations
+// against a real API server, which finds the replicas through a Service.
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/guarded"
+)
+
+const (
+	name      = "stsguard"                                        // of the configurations, the ClusterRole and the Lease
+	namespace = "stsguard"                                        // stsguard's own
+	hook      = "stsguard-webhook"                                // the Service
+	secret    = "stsguard-webhook-certs"                          // its certificates
+	user      = "system:serviceaccount:stsguard:stsguard-webhook" // who it is to the API server
+	guardedNS = "shop"
+)
+
+// fixture is a control plane and, once they are started, some replicas.
+type fixture struct {
+	*testing.T
+	cp         *controlplane.ControlPlane
+	client     *kubernetes.Clientset
+	kubeconfig string
+	address    string
+}
+
+// replica is a webhook server with its own EndpointSlice.
+type replica struct {
+	*guarded.Server
+	port int32
+}
+
+func start(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{T: t, address: address(t)}
+	var err error
+	if f.cp, err = controlplane.Start(t.Context(), controlplane.Options{APIServerArgs: []string{"--enable-aggregator-routing=true"}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(f.cp.Dir, "webhook-*.log"))
+			for _, path := range logs {
+				text, _ := os.ReadFile(path)
+				t.Logf("%s:\n%s", filepath.Base(path), text)
+			}
+		}
+		if err := f.cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if f.client, err = kubernetes.NewForConfig(f.cp.Config); err != nil {
+		t.Fatal(err)
+	}
+	u, err := f.cp.AddUser(user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.kubeconfig = u.Kubeconfig
+	for _, ns := range []string{namespace, guardedNS, "exempt"} {
+		must(f.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}))(t)
+	}
+	if err := guarded.Grant(t.Context(), f.client, user); err != nil {
+		t.Fatal(err)
+	}
+	f.grant()
+	must(f.client.CoreV1().Services(namespace).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: hook},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(9443)}}},
+	}, metav1.CreateOptions{}))(t)
+	return f
+}
+
+// must makes a failure fatal.
+func must[T any](got T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+}
+
+// address is one of this machine that the API server takes for an endpoint's.
+func address(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	t.Skip("an endpoint of a Service can't have the loopback address, and this machine has no other")
+	return ""
+}
+
+// grant gives the rights that certificates and configurations take, and no more.
+func (f *fixture) grant() {
+	f.Helper()
+	ctx, rbac := f.Context(), f.client.RbacV1()
+	meta := metav1.ObjectMeta{Name: name, Namespace: namespace}
+	subject := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
+	must(rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, ResourceNames: []string{name}, Verbs: []string{"get", "list", "watch", "update"}},
+		{APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"clusterroles"}, ResourceNames: []string{name}, Verbs: []string{"get"}},
+	}}, metav1.CreateOptions{}))(f.T)
+	must(rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+	}, metav1.CreateOptions{}))(f.T)
+	must(rbac.Roles(namespace).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}},
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{secret}, Verbs: []string{"get", "list", "watch", "update"}},
+		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{name}, Verbs: []string{"get", "update"}},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list"}},
+	}}, metav1.CreateOptions{}))(f.T)
+	must(rbac.RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: meta, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+	}, metav1.CreateOptions{}))(f.T)
+}
+
+// replica starts a webhook server that keeps its own certificates and
+// configurations, and waits until it is ready.
+func (f *fixture) replica(config string, args ...string) *replica {
+	f.Helper()
+	s, err := guarded.StartServer(f.Context(), f.cp, guarded.ServerOptions{
+		Kubeconfig: f.kubeconfig, Config: config,
+		Args: append([]string{"--host=" + f.address, "--cert-dir=", "--register=" + name, "--service=" + hook}, args...),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := s.WaitReady(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+	port, err := strconv.ParseInt(s.Base[strings.LastIndexByte(s.Base, ':')+1:], 10, 32)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return &replica{Server: s, port: int32(port)}
+}
+
+func (r *replica) slice() string { return fmt.Sprintf("%s-%d", hook, r.port) }
+
+// publish makes a replica an endpoint of the Service.
+func (f *fixture) publish(r *replica) {
+	f.Helper()
+	must(f.client.DiscoveryV1().EndpointSlices(namespace).Create(f.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: r.slice(), Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{f.address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new(""), Port: new(r.port)}},
+	}, metav1.CreateOptions{}))(f.T)
+}
+
+// leads says whether this replica takes itself for the leader.
+func (f *fixture) leads(r *replica) bool {
+	f.Helper()
+	text, err := os.ReadFile(r.Process.Log())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return strings.Count(string(text), " msg=leading ") > strings.Count(string(text), ` msg="not leading" `)
+}
+
+// deleteSecret is how somebody asks for other keys.
+func (f *fixture) deleteSecret() {
+	f.Helper()
+	if err := f.client.CoreV1().Secrets(namespace).Delete(f.Context(), secret, metav1.DeleteOptions{}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) validating() (*admissionv1.ValidatingWebhookConfiguration, error) {
+	return f.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(f.Context(), name, metav1.GetOptions{})
+}
+
+func (f *fixture) mutating() (*admissionv1.MutatingWebhookConfiguration, error) {
+	return f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(f.Context(), name, metav1.GetOptions{})
+}
+
+// serial is that of the certificate that a replica serves now.
+func (f *fixture) serial(r *replica) string {
+	f.Helper()
+	c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", f.address, r.port), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)
+}
+
+// serials are those of certificates in PEM.
+func serials(data []byte) []string {
+	var out []string
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			out = append(out, c.SerialNumber.Text(16))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// orphan is a StatefulSet whose Service doesn't exist.
+func orphan(name string) *appsv1.StatefulSet {
+	labels := map[string]string{"app": name}
+	return &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: new(int32(0)), ServiceName: name,
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
+			},
+		},
+	}
+}
+
+func headless(name string) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+}
+
+// denied returns nil if the API server refuses an orphan on stsguard's word.
+func (f *fixture) denied() error {
+	sets := f.client.AppsV1().StatefulSets(guardedNS)
+	_, err := sets.Create(f.Context(), orphan("orphan"), metav1.CreateOptions{})
+	if err == nil {
+		err = sets.Delete(f.Context(), "orphan", metav1.DeleteOptions{})
+	}
+	if err == nil || !strings.Contains(err.Error(), "service-not-found") {
+		return fmt.Errorf("not denied: %v", err)
+	}
+	return nil
+}
+
+// eventually tries again for a while.
+func (f *fixture) eventually(what string, check func() error) {
+	f.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

@@ -1,0 +1,181 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// load is several clients who create, change and delete without a pause. What
+// stsguard doesn't answer fails.
+type load struct {
+	*fixture
+	stop     func()
+	requests atomic.Int64
+
+	mu       sync.Mutex
+	failures map[string]int
+
+	// What the replicas served, and what was trusted.
+	leaves, authorities map[string]bool
+}
+
+const everyFailure = "--failure-policy=validate=Fail,delete=Fail,mutate=Fail"
+
+func (f *fixture) load() *load {
+	f.Helper()
+	must(f.client.CoreV1().Services(guardedNS).Create(f.Context(), headless("web"), metav1.CreateOptions{}))(f.T)
+	ctx, cancel := context.WithCancel(f.Context())
+	l := &load{fixture: f, failures: map[string]int{}, leaves: map[string]bool{}, authorities: map[string]bool{}}
+	var running sync.WaitGroup
+	l.stop = func() { cancel(); running.Wait() }
+	note := func(err error) {
+		l.requests.Add(1)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.failures[err.Error()]++
+	}
+	dry := []string{metav1.DryRunAll}
+	services, sets := f.client.CoreV1().Services(guardedNS), f.client.AppsV1().StatefulSets(guardedNS)
+	for i := range 4 {
+		running.Go(func() {
+			set, other, changed := orphan("web"), headless(fmt.Sprintf("load-%d", i)), headless("web")
+			set.Name = other.Name
+			changed.Labels = map[string]string{"load": other.Name}
+			for ctx.Err() == nil {
+				_, err := sets.Create(ctx, set, metav1.CreateOptions{DryRun: dry})
+				note(err)
+				_, err = services.Create(ctx, other, metav1.CreateOptions{DryRun: dry})
+				note(err)
+				_, err = services.Update(ctx, changed, metav1.UpdateOptions{DryRun: dry})
+				note(err)
+				note(services.Delete(ctx, "web", metav1.DeleteOptions{DryRun: dry}))
+			}
+		})
+	}
+	return l
+}
+
+// look holds what every replica serves against what the API server is told to
+// trust.
+func (l *load) look(replicas ...*replica) {
+	l.Helper()
+	v, err := l.validating()
+	if err != nil {
+		l.Fatal(err)
+	}
+	bundle := v.Webhooks[0].ClientConfig.CABundle
+	for _, s := range serials(bundle) {
+		l.authorities[s] = true
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundle)
+	for _, r := range replicas {
+		c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", l.address, r.port), &tls.Config{RootCAs: roots, ServerName: hook + "." + namespace + ".svc", NextProtos: []string{"h2", "http/1.1"}})
+		if err != nil {
+			l.Errorf("a replica serves what the API server doesn't trust: %v", err)
+			continue
+		}
+		l.leaves[c.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)] = true
+		if p := c.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
+			l.Errorf("speaks %s", p)
+		}
+		c.Close()
+	}
+}
+
+// rotated waits for so many more authorities, each with a certificate that all
+// replicas serve.
+func (l *load) rotated(more int, replicas ...*replica) {
+	l.Helper()
+	for range more {
+		before := len(l.authorities)
+		l.eventually("another authority", func() error {
+			l.look(replicas...)
+			if len(l.authorities) == before {
+				return fmt.Errorf("%d authorities, %d certificates", before, len(l.leaves))
+			}
+			return nil
+		})
+		served := maps.Clone(l.leaves)
+		l.eventually("its certificate is served", func() error {
+			l.look(replicas...)
+			for _, r := range replicas {
+				if served[l.serial(r)] {
+					return fmt.Errorf("still another")
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// done ends the load, of which nothing may have failed.
+func (l *load) done() {
+	l.Helper()
+	l.stop()
+	l.Logf("%d requests, %d certificates, %d authorities", l.requests.Load(), len(l.leaves), len(l.authorities))
+	for err, times := range l.failures {
+		l.Errorf("failed %d times: %s", times, err)
+	}
+	if l.requests.Load() < 500 {
+		l.Errorf("only %d requests", l.requests.Load())
+	}
+}
+
+// Certificates count for seconds, authorities for a minute.
+func TestRotationUnderLoad(t *testing.T) {
+	f := start(t)
+	args := []string{"--cert-lifetime=15s", everyFailure}
+	a, b := f.replica("", args...), f.replica("", args...)
+	f.publish(a)
+	f.publish(b)
+	f.eventually("guarded", f.denied)
+	l := f.load()
+	l.look(a, b)
+	l.rotated(2, a, b)
+	l.done()
+	if len(l.leaves) < 4 {
+		t.Errorf("only %d certificates were served", len(l.leaves))
+	}
+}
+
+// The leader is killed without a word to the others, and the Secret is deleted
+// before and after. The leader itself is no endpoint, so that no connection breaks.
+func TestLeaderKilledUnderLoad(t *testing.T) {
+	f := start(t)
+	args := []string{"--cert-lifetime=80s", everyFailure}
+	leader := f.replica("", args...)
+	a, b := f.replica("", args...), f.replica("", args...)
+	f.publish(a)
+	f.publish(b)
+	f.eventually("guarded", f.denied)
+	if !f.leads(leader) || f.leads(a) || f.leads(b) {
+		t.Fatal("another one leads")
+	}
+	l := f.load()
+	l.look(a, b)
+	f.deleteSecret()
+	l.rotated(1, a, b)
+
+	if err := leader.Process.Stop(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.deleteSecret()
+	l.rotated(1, a, b)
+	if !f.leads(a) && !f.leads(b) {
+		t.Error("nobody leads")
+	}
+	l.done()
+}
