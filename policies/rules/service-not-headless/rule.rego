@@ -69,8 +69,18 @@ _hints := array.concat(
 	],
 	array.concat(
 		[$"It can't simply be made headless: {reason}." | some reason in sort(lib.obstacles(input.governing))],
-		["stsguard leaves it as it is: its annotation stsguard.dev/inject is \"false\"." |
+		array.concat(_created_anew, ["stsguard leaves it as it is: its annotation stsguard.dev/inject is \"false\"." |
 			input.governing.annotations["stsguard.dev/inject"] == "false"
-		],
+		]),
 	),
 )
+
+default _created_anew := []
+
+_created_anew := ["Once created, it keeps its cluster IP: to make it headless, delete it and create it again with clusterIP: None."] if {
+	input.governing.undecided == false
+	count(_headless_beside) == 0
+	count(lib.obstacles(input.governing)) == 0
+}
+
+_headless_beside := [other.name | some other in input.services; other.headless]

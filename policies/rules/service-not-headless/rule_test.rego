@@ -18,7 +18,7 @@ test_external_name_is_another_rule if {
 test_allocated if {
 	found := rule.findings with input as facts.with_fields(facts.relation, {"governing": facts.allocated})
 	facts.headlines(found) == {"Service \"nginx\", which governs StatefulSet \"web\", is not headless: its cluster IP is 10.0.0.5"}
-	facts.details(found) == set()
+	facts.details(found) == {"Once created, it keeps its cluster IP: to make it headless, delete it and create it again with clusterIP: None."}
 }
 
 test_undecided if {
