@@ -11,9 +11,10 @@
 #   subject: relation
 #   concern: governing
 #   remedy: >-
-#     Make the Service's selector a part of the pod labels. Where both are in use,
-#     take the label out of the selector, change the pods, and put it back; or
-#     annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.
+#     Make the Service's selector a part of the pod labels. To change both, apply
+#     one after the other: take the label out of the selector, change the pods, and
+#     put it back; or annotate the Service with stsguard.dev/ignore:
+#     selector-mismatch meanwhile.
 #   parameters:
 #     runtimeLabels:
 #       description: labels that something adds to running pods and that no template holds
