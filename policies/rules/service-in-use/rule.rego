@@ -9,7 +9,9 @@
 #   level: strict
 #   subject: change
 #   operations: [DELETE]
-#   remedy: Delete the StatefulSet first, or create the Service again at once.
+#   remedy: >-
+#     Delete the StatefulSet first, or create the Service again at once. Where its
+#     deletion is denied, annotate it with stsguard.dev/ignore: service-in-use.
 package stsguard.rules["service-in-use"]
 
 findings contains {
