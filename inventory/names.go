@@ -259,16 +259,14 @@ func (n *Names) governed(ordinal int64) Prospect {
 	m := s.matchPod(set, ordinal, n.zone.RuntimeLabels)
 	switch {
 	case len(s.Selector) == 0:
-		p.never(ReasonWithoutSelector, "Service %q has no selector, so Kubernetes makes no endpoints for it: only names that something else writes into endpoints resolve", s.Name)
+		p.unknown(s)
+		p.because(ReasonWithoutSelector, "Service %q has no selector, so Kubernetes makes no endpoints for it: only names that something else writes into endpoints resolve", s.Name)
 	case len(m.differs) > 0 && m.onlyOther:
 		p.never(ReasonOnlyOtherPods, "Service %q does not select the pod: %s", s.Name, strings.Join(m.differs, "; "))
 	case len(m.differs) > 0:
 		p.never(ReasonSelectorMismatch, "Service %q does not select the pods: %s", s.Name, strings.Join(m.differs, "; "))
 	case len(m.unknown) > 0:
-		p.CoreDNS = Unknown
-		if s.Headless() {
-			p.Specification = Unknown
-		}
+		p.unknown(s)
 		p.because(ReasonRuntimeLabels, "Service %q selects by %s, which only running pods have, so it can't be told which it selects", s.Name, strings.Join(m.unknown, " and "))
 	}
 	return p
@@ -281,6 +279,15 @@ func (p *Prospect) because(code, format string, args ...any) {
 func (p *Prospect) never(code, format string, args ...any) {
 	p.Specification, p.CoreDNS = Never, Never
 	p.because(code, format, args...)
+}
+
+// unknown says that it can't be told whether s gives the pod a name. What isn't
+// promised is not for that.
+func (p *Prospect) unknown(s *Service) {
+	p.CoreDNS = Unknown
+	if s.Headless() {
+		p.Specification = Unknown
+	}
 }
 
 // service predicts the governing Service's own name.
@@ -365,6 +372,10 @@ func (n *Names) port(port ServicePort) Prospect {
 // pods nothing is known, for which it is asked with nil.
 func (n *Names) anyPod(has func(*StatefulSet) bool) Prospect {
 	s := n.Governing
+	if len(s.Selector) == 0 {
+		// Whatever somebody writes into its endpoints.
+		return n.governed(n.Pods[0].First)
+	}
 	once := OnceReady
 	if s.PublishNotReadyAddresses {
 		once = OnceRunning
@@ -404,7 +415,7 @@ func (n *Names) anyPod(has func(*StatefulSet) bool) Prospect {
 	p := Prospect{Specification: found, CoreDNS: found}
 	switch {
 	case found.resolves():
-	case found == Never && len(s.Selector) > 0 && n.zone.NoWorkloads:
+	case found == Never && n.zone.NoWorkloads:
 		p.Specification, p.CoreDNS = Unknown, Unknown
 		p.because(ReasonWorkloads, "Service %q selects no pods of StatefulSets that it could answer with, and what else runs is not known", s.Name)
 	default:
