@@ -19,6 +19,9 @@ const (
 // Kubectl finds kubectl, which needs no control plane for much of what it does.
 func Kubectl() (string, error) { return binary(kubectl) }
 
+// CoreDNS finds CoreDNS, for a second one with another configuration.
+func CoreDNS() (string, error) { return binary(coreDNS) }
+
 // binary finds a component: where KUBEBUILDER_ASSETS says, else where
 // build.sh puts it.
 func binary(name string) (string, error) {
