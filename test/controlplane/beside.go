@@ -6,8 +6,12 @@ import (
 	"os"
 )
 
-// Process is something that runs beside the control plane: a webhook, say.
-type Process struct{ process *process }
+// Process is something that runs beside the control plane, a webhook, say, or
+// a component of it.
+type Process struct {
+	process      *process
+	controlPlane *ControlPlane
+}
 
 // Run starts a program in c.Dir, its output in NAME.log there. It is killed
 // when the control plane stops, or when this process ends, however that
@@ -18,7 +22,7 @@ func (c *ControlPlane) Run(name, path string, args ...string) (*Process, error) 
 		return nil, err
 	}
 	c.processes = append(c.processes, p)
-	return &Process{p}, nil
+	return &Process{p, c}, nil
 }
 
 // WaitReady returns when check succeeds. The error says why it never did, with
@@ -34,6 +38,7 @@ func (p *Process) Stop(signal os.Signal) error {
 		return nil
 	default:
 	}
+	p.process.told.Store(true)
 	if err := p.process.cmd.Process.Signal(signal); err != nil {
 		return fmt.Errorf("stop %s: %w", p.process.name, err)
 	}

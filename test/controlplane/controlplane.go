@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -224,14 +223,7 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	// A check over etcd's own socket: nobody else can answer in its place.
-	dialer := net.Dialer{}
-	overSocket := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", filepath.Join(c.Dir, etcdClientSocket))
-		},
-	}}
-	if err := store.waitReady(ctx, etcd, httpOK(overSocket, "http://etcd/readyz")); err != nil {
+	if err := store.waitReady(ctx, etcd, httpOK(c.Etcd(), EtcdURL+"/readyz")); err != nil {
 		return err
 	}
 	ready(etcd)
@@ -307,10 +299,7 @@ func (c *ControlPlane) runBinary(name string, args ...string) (*process, error) 
 		return nil, err
 	}
 	c.processes = append(c.processes, p)
-	go func() {
-		<-p.done
-		c.exited <- p
-	}()
+	c.watch(p)
 	return p, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,9 +23,13 @@ type process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	err  error         // why it ended; valid when done is closed
+	told atomic.Bool   // somebody has it end
+
+	component bool // Wait tells of its end
 }
 
-// startProcess runs a component in a directory, its output in NAME.log there.
+// startProcess runs a component in a directory, its output in NAME.log there,
+// after that of the one before.
 func startProcess(dir, name, path string, args ...string) (*process, error) {
 	p := &process{
 		name: name,
@@ -32,7 +37,7 @@ func startProcess(dir, name, path string, args ...string) (*process, error) {
 		cmd:  exec.Command(path, args...),
 		done: make(chan struct{}),
 	}
-	log, err := os.Create(p.log)
+	log, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
