@@ -35,6 +35,10 @@ type Options struct {
 	Namespaces []string
 	// Args are more flags of stsguard-webhook.
 	Args []string
+	// Through puts something between the webhook and the API server: it gets
+	// the webhook's user, and returns the path of the kubeconfig to use in
+	// place of the user's own. Nil: there is nothing in between.
+	Through func(user *controlplane.User) (kubeconfig string, err error)
 	// Output gets a line per step. Nil: nobody is told.
 	Output io.Writer
 }
@@ -87,7 +91,13 @@ func Guard(ctx context.Context, cp *controlplane.ControlPlane, opts Options) (*G
 	if err := Grant(ctx, client, userName); err != nil {
 		return nil, err
 	}
-	if g.Server, err = StartServer(ctx, cp, ServerOptions{Kubeconfig: user.Kubeconfig, Config: opts.Config, Args: opts.Args}); err != nil {
+	kubeconfig := user.Kubeconfig
+	if opts.Through != nil {
+		if kubeconfig, err = opts.Through(user); err != nil {
+			return nil, err
+		}
+	}
+	if g.Server, err = StartServer(ctx, cp, ServerOptions{Kubeconfig: kubeconfig, Config: opts.Config, Args: opts.Args}); err != nil {
 		return nil, err
 	}
 	if err := g.Server.WaitReady(ctx); err != nil {
