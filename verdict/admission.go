@@ -56,8 +56,28 @@ type Admission struct {
 
 // Denied says whether some finding denies the request.
 func (a *Admission) Denied() bool {
-	return slices.ContainsFunc(a.Decisions, func(d Decision) bool { return !d.Skipped && d.Mode == config.Enforce })
+	return slices.ContainsFunc(a.Decisions, Decision.denies)
 }
+
+// deniesLike says whether both deny for the same.
+func (a *Admission) deniesLike(other *Admission) bool {
+	return slices.EqualFunc(a.denials(), other.denials(), func(x, y Decision) bool {
+		return x.Rule == y.Rule && x.Object == y.Object && x.StatefulSet == y.StatefulSet && x.Path == y.Path && x.Message == y.Message
+	})
+}
+
+// denials are the findings that deny the request.
+func (a *Admission) denials() []Decision {
+	var out []Decision
+	for _, d := range a.Decisions {
+		if d.denies() {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (d Decision) denies() bool { return !d.Skipped && d.Mode == config.Enforce }
 
 // speaks says whether the user hears of some finding.
 func (a *Admission) speaks() bool {
@@ -146,7 +166,9 @@ func (j *Judge) leavesAlone(req *Request, cache inventory.Reader) bool {
 // Admit judges a request against what the cache knows. Nothing is said on the
 // cache's word alone: before a denial or a warning everything is read live and
 // judged again, and so it is where the cache doesn't know the namespace yet and
-// what it asks for. An error means that it could not be judged, which is
+// what it asks for. One reading takes several requests, and what these return
+// may never have been there at the same moment. What two in a row find was, and
+// only that denies. An error means that it could not be judged, which is
 // neither yes nor no. What no namespace and no configuration asks to deny is
 // worth no error: then the cache's word stands.
 func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader, live Live) (*Admission, error) {
@@ -158,19 +180,27 @@ func (j *Judge) Admit(ctx context.Context, req *Request, cache inventory.Reader,
 	if err != nil || known && !a.speaks() && len(a.Notes) == 0 {
 		return a, err
 	}
-	fresh, err := live.Read(ctx, req.Namespace)
-	switch {
-	case err != nil && (j.mightDeny(req, a) || !known):
-		return nil, fmt.Errorf("read namespace %q to make sure: %w", req.Namespace, err)
-	case err != nil:
-		return a, nil
-	}
-	if j.leavesAlone(req, fresh) {
-		return &Admission{}, nil
-	}
-	a, err = j.admit(ctx, req, fresh, cache)
-	if err != nil || !a.Denied() {
-		return a, err
+	var fresh inventory.Reader
+	var last *Admission
+	for {
+		fresh, err = live.Read(ctx, req.Namespace)
+		switch {
+		case err != nil && (j.mightDeny(req, a) || !known):
+			return nil, fmt.Errorf("read namespace %q to make sure: %w", req.Namespace, err)
+		case err != nil:
+			return a, nil
+		}
+		if j.leavesAlone(req, fresh) {
+			return &Admission{}, nil
+		}
+		a, err = j.admit(ctx, req, fresh, cache)
+		if err != nil || !a.Denied() {
+			return a, err
+		}
+		if last != nil && a.deniesLike(last) {
+			break
+		}
+		last = a
 	}
 	if set := req.StatefulSetAfter; set != nil && req.Operation == Create {
 		run, err := live.PodsRun(ctx, set)

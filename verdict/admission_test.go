@@ -472,6 +472,50 @@ func TestUnknownNamespaceIsReadLive(t *testing.T) {
 	}
 }
 
+// changing is a cluster that is another one with each live read, and the last
+// one for good.
+type changing struct{ worlds []world }
+
+func (c *changing) Read(ctx context.Context, namespace string) (inventory.Reader, error) {
+	now := c.worlds[0]
+	if len(c.worlds) > 1 {
+		c.worlds = c.worlds[1:]
+	}
+	return now.Read(ctx, namespace)
+}
+
+func (c *changing) PodsRun(context.Context, *inventory.StatefulSet) (bool, error) { return false, nil }
+
+// A live read takes several requests. Here the namespace was read while it was
+// enforced, and the Services when it no longer was.
+func TestOnlyWhatTwoReadsFindDenies(t *testing.T) {
+	torn := cluster(labelled("enforce", "baseline"))
+	unenforced := cluster(labelled("enforce", "none"))
+	right := cluster(service())
+	other := cluster(service(ip))
+	gone := cluster(service())
+	gone.fail = errors.New("connection refused")
+	for name, c := range map[string]struct {
+		worlds []world
+		want   string
+	}{
+		"not enforced":            {[]world{torn, unenforced}, "warn service-not-found"},
+		"there after all":         {[]world{torn, right}, ""},
+		"wrong in different ways": {[]world{torn, other, right}, ""},
+		"wrong twice":             {[]world{torn, other, other, right}, "enforce service-not-headless"},
+		"could not be read":       {[]world{torn, gone}, "error"},
+	} {
+		a, err := judge(t).Admit(t.Context(), create(set()), torn, &changing{c.worlds})
+		got := "error"
+		if err == nil {
+			got = said(a)
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestFailedReadIsNoErrorWhereNothingCouldDeny(t *testing.T) {
 	have := cluster()
 	have.fail = errors.New("connection refused")

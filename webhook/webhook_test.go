@@ -141,8 +141,8 @@ func TestDenied(t *testing.T) {
 			t.Errorf("got %v %s", got, name)
 		}
 	}
-	if got := value(t, m.liveReads.WithLabelValues("ok")); got != 2 {
-		t.Errorf("got %v live reads, want one of the namespace and one of its pods", got)
+	if got := value(t, m.liveReads.WithLabelValues("ok")); got != 3 {
+		t.Errorf("got %v live reads, want two of the namespace and one of its pods", got)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,27 +24,35 @@ type Live struct {
 // NewLive reads through these clients.
 func NewLive(clients *Clients) *Live { return &Live{clients: clients} }
 
-// Read returns a namespace with all its Services and StatefulSets. A namespace
-// that isn't there has no labels; every other failure is an error.
+// Read returns a namespace with all its Services and StatefulSets, which it
+// reads at once: they may not all have been there at the same moment. A
+// namespace that isn't there has no labels; every other failure is an error.
 func (l *Live) Read(ctx context.Context, namespace string) (inventory.Reader, error) {
+	var running sync.WaitGroup
+	var ns *corev1.Namespace
+	var services *corev1.ServiceList
+	var sets *appsv1.StatefulSetList
+	var noNamespace, noServices, noSets error
+	running.Go(func() { ns, noNamespace = l.clients.core.Namespaces().Get(ctx, namespace, metav1.GetOptions{}) })
+	running.Go(func() { services, noServices = l.clients.core.Services(namespace).List(ctx, metav1.ListOptions{}) })
+	running.Go(func() { sets, noSets = l.clients.apps.StatefulSets(namespace).List(ctx, metav1.ListOptions{}) })
+	running.Wait()
+
 	out := &inventory.Store{}
-	ns, err := l.clients.core.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 	switch {
-	case err == nil:
+	case noNamespace == nil:
 		out.PutNamespace(inventory.FromNamespace(ns))
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("get namespace %s: %w", namespace, err)
+	case !apierrors.IsNotFound(noNamespace):
+		return nil, fmt.Errorf("get namespace %s: %w", namespace, noNamespace)
 	}
-	services, err := l.clients.core.Services(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list services in namespace %s: %w", namespace, err)
+	if noServices != nil {
+		return nil, fmt.Errorf("list services in namespace %s: %w", namespace, noServices)
 	}
 	for i := range services.Items {
 		out.PutService(inventory.FromService(&services.Items[i]))
 	}
-	sets, err := l.clients.apps.StatefulSets(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list statefulsets in namespace %s: %w", namespace, err)
+	if noSets != nil {
+		return nil, fmt.Errorf("list statefulsets in namespace %s: %w", namespace, noSets)
 	}
 	for i := range sets.Items {
 		out.PutStatefulSet(inventory.FromStatefulSet(&sets.Items[i]))
