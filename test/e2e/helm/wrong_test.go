@@ -37,7 +37,7 @@ const (
 	saysMismatch = `Service "books-ledger-hl" does not select the pods of StatefulSet "books-ledger", which it governs [selector-mismatch]
   It selects app.kubernetes.io/component=replica, but the pods have app.kubernetes.io/component=primary.
   Why: A Service makes DNS names only for pods that have every label of its selector. The pods of this StatefulSet don't, so none of their names resolves.
-  Fix: Make the Service's selector a part of the pod labels. Where both are in use, take the label out of the selector, change the pods, and put it back; or annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.`
+  Fix: Make the Service's selector a part of the pod labels. To change both, apply one after the other: take the label out of the selector, change the pods, and put it back; or annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.`
 
 	warnsExposed  = `[clusterip-exposure] Service "books-ledger" has a cluster IP and selects the pods of StatefulSet "books-ledger", but Service "books-ledger-h1", which should govern it, does not exist. Fix the StatefulSet's governing Service first.`
 	warnsMismatch = `[selector-mismatch] Service "books-ledger-hl" does not select the pods of StatefulSet "books-ledger", which it governs. Make the Service's selector a part of the pod labels.`
@@ -147,8 +147,9 @@ func TestUpgradeToHeadless(t *testing.T) {
   It governs StatefulSet "post", whose names don't resolve while it is gone.
   Why: A Service's cluster IP and a StatefulSet's serviceName and selector are set once. The API
        server refuses an update that changes them, so an apply or a Helm upgrade stops there.
-  Fix: Create a headless Service of another name, which clients of "post" don't notice; or run
-       `+"`kubectl -n NAMESPACE delete service post`"+` and apply again.
+  Fix: Run `+"`stsguard migrate statefulset/post -n NAMESPACE`"+`: it plans the steps to a headless
+       Service of another name, which clients of "post" don't notice, or with --keep-name of this
+       one. Then apply again.
 `, "post", "relay", right...)
 		err := u.upgrade("post", "relay", right)
 		if err == nil || !strings.HasSuffix(err.Error(), `Service "post" is invalid: spec.clusterIPs[0]: Invalid value: ["None"]: may not change once set`) {
