@@ -15,7 +15,6 @@ import (
 	goyaml "go.yaml.in/yaml/v2"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -33,8 +32,10 @@ type document struct {
 	// line and column are where data begins in the file.
 	line, column int
 	json         bool
-	plain        bool // see looked
-	quick        bool // quickJSON was sure of it
+	plain        bool   // see looked
+	kind         string // see looked
+	quick        bool   // quickJSON was sure of it
+	fits         bool   // it is of its kind's shape, and what that drops is gone
 	// begin is where its first key stands in the file, if it is quick.
 	begin Location
 
@@ -96,14 +97,26 @@ func isList(kind string) bool { return strings.HasSuffix(kind, "List") }
 func (d *document) decode() {
 	if d.json {
 		d.decodeObject(d.withoutDuplicates(), "", "", "", 0)
-	} else if data, h, ok := quickJSON(d.data); ok {
-		d.quick = true
-		m, width := quickStart(d.data)
-		d.begin = d.region(m.line, m.column, width)
-		d.decodeHead(h, data, "", "", "", 0)
-	} else {
+	} else if !d.decodeQuick(shapeOf(d.kind)) && !d.decodeQuick(anything) {
 		d.decodeYAML()
 	}
+}
+
+// decodeQuick reads it without the YAML library, if it is of the shape. It says
+// false if it isn't sure.
+func (d *document) decodeQuick(s *shape) bool {
+	data, h, ok := quickJSON(d.data, s)
+	if !ok {
+		return false
+	}
+	if kind, _ := text(h.Kind); s != anything && s != shapeOf(kind) {
+		return false
+	}
+	d.quick, d.fits = true, s != anything
+	m, width := quickStart(d.data)
+	d.begin = d.region(m.line, m.column, width)
+	d.decodeHead(h, data, "", "", "", 0)
+	return true
 }
 
 // decodeYAML has the YAML library read it.
@@ -342,13 +355,20 @@ func (d *document) decodeItems(data []byte, pointer, apiVersion, kind string, de
 func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
 	o := &object{document: d, pointer: pointer, apiVersion: apiVersion}
 	var typed any
-	var meta *metav1.ObjectMeta
-	if kind == string(inventory.KindService) {
+	var name *string
+	switch service := kind == string(inventory.KindService); {
+	case service && d.fits:
+		s := &inventory.ServiceJSON{}
+		typed, name = s, &s.Metadata.Name
+	case d.fits:
+		s := &inventory.StatefulSetJSON{}
+		typed, name = s, &s.Metadata.Name
+	case service:
 		s := &corev1.Service{}
-		typed, meta = s, &s.ObjectMeta
-	} else {
+		typed, name = s, &s.Name
+	default:
 		s := &appsv1.StatefulSet{}
-		typed, meta = s, &s.ObjectMeta
+		typed, name = s, &s.Name
 	}
 	if err := json.UnmarshalCaseSensitivePreserveInts(data, typed); err != nil {
 		found := mistakes(reflect.TypeOf(typed), data, pointer)
@@ -358,14 +378,17 @@ func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
 		d.failAll(found)
 		return
 	}
-	if meta.Name == "" {
-		if meta.GenerateName == "" {
+	if *name == "" {
+		if *name = generateName(data); *name == "" {
 			d.fail(pointer+"/metadata/name", "metadata.name is missing")
 			return
 		}
-		meta.Name = meta.GenerateName
 	}
 	switch t := typed.(type) {
+	case *inventory.ServiceJSON:
+		o.service = t.Service()
+	case *inventory.StatefulSetJSON:
+		o.set = t.StatefulSet()
 	case *corev1.Service:
 		o.service = inventory.FromService(t)
 	case *appsv1.StatefulSet:
@@ -374,29 +397,45 @@ func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
 	d.objects = append(d.objects, o)
 }
 
+// generateName is what an object without a name gives instead.
+func generateName(data []byte) string {
+	var o struct {
+		Metadata struct {
+			GenerateName string `json:"generateName"`
+		} `json:"metadata"`
+	}
+	_ = json.UnmarshalCaseSensitivePreserveInts(data, &o) // it was decoded before
+	return o.Metadata.GenerateName
+}
+
+// workloadJSON is what is read of a workload, whatever its kind.
+type workloadJSON struct {
+	Metadata metaJSON `json:"metadata"`
+	Spec     struct {
+		Template    templateJSON `json:"template"`
+		JobTemplate struct {
+			Spec struct {
+				Template templateJSON `json:"template"`
+			} `json:"spec"`
+		} `json:"jobTemplate"`
+	} `json:"spec"`
+}
+
+type templateJSON struct {
+	Metadata metaJSON `json:"metadata"`
+}
+
+type metaJSON struct {
+	Namespace    string            `json:"namespace"`
+	Name         string            `json:"name"`
+	GenerateName string            `json:"generateName"`
+	Labels       map[string]string `json:"labels"`
+}
+
 // decodeWorkload reads which labels the pods have. Whatever else is wrong with
 // it is not for this program to say.
 func (d *document) decodeWorkload(data []byte, pointer, apiVersion, kind string) {
-	type meta struct {
-		Namespace    string            `json:"namespace"`
-		Name         string            `json:"name"`
-		GenerateName string            `json:"generateName"`
-		Labels       map[string]string `json:"labels"`
-	}
-	type template struct {
-		Metadata meta `json:"metadata"`
-	}
-	var w struct {
-		Metadata meta `json:"metadata"`
-		Spec     struct {
-			Template    template `json:"template"`
-			JobTemplate struct {
-				Spec struct {
-					Template template `json:"template"`
-				} `json:"spec"`
-			} `json:"jobTemplate"`
-		} `json:"spec"`
-	}
+	var w workloadJSON
 	if json.UnmarshalCaseSensitivePreserveInts(data, &w) != nil {
 		return
 	}

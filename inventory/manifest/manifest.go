@@ -244,7 +244,7 @@ func (f *file) read(ctx context.Context) {
 			f.count++
 		}
 		if !l.empty && !l.unwanted {
-			d.file, d.plain = f, l.plain
+			d.file, d.plain, d.kind = f, l.plain, l.kind
 			f.documents = append(f.documents, d)
 		}
 	}

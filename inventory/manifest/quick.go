@@ -18,12 +18,15 @@ import (
 // literal blocks of text, and flow style on one line. A line means nothing else
 // than that: no anchor, alias, tag, directive or explicit key, no scalar that
 // goes on in the next line, no tab but in text, and no key twice.
-func quickJSON(data []byte) (json []byte, h head, ok bool) {
+//
+// A document that isn't of the shape is one that it isn't sure of, either. What
+// the shape drops isn't in the JSON.
+func quickJSON(data []byte, s *shape) (json []byte, h head, ok bool) {
 	if !isQuickText(data) {
 		return nil, h, false
 	}
 	r := quickReader{rest: data, out: make([]byte, 0, len(data)+len(data)/4)}
-	if !r.document() {
+	if !r.document(s) {
 		return nil, h, false
 	}
 	return r.out, r.head, true
@@ -47,7 +50,7 @@ func quickTree(data []byte) (root *node, ok bool) {
 	}
 	var above node
 	r := quickReader{rest: data, nodes: []*node{&above}}
-	if !r.document() {
+	if !r.document(anything) {
 		return nil, false
 	}
 	return above.Content[0], true
@@ -100,9 +103,9 @@ type quickReader struct {
 	nodes []*node // those that aren't finished; nil if nobody wants nodes
 }
 
-func (r *quickReader) document() bool {
+func (r *quickReader) document(s *shape) bool {
 	r.first()
-	return r.indent >= 0 && r.mapping(r.indent, 0) && r.indent < 0
+	return r.indent >= 0 && r.mapping(r.indent, 0, s) && r.indent < 0
 }
 
 // first goes on to the document's first key.
@@ -166,7 +169,7 @@ func isItem(text []byte) bool {
 }
 
 // mapping reads the mapping whose keys stand at the indent.
-func (r *quickReader) mapping(indent, depth int) bool {
+func (r *quickReader) mapping(indent, depth int, s *shape) bool {
 	if depth > maxQuickDepth {
 		return false
 	}
@@ -175,27 +178,45 @@ func (r *quickReader) mapping(indent, depth int) bool {
 	r.out = append(r.out, '{')
 	for r.indent == indent {
 		key, rest, ok := cutKey(r.text)
+		before := len(r.out)
 		if !ok || !r.key(key, r.text, first) {
 			return false
 		}
-		start := len(r.out)
-		if !r.value(rest, indent, true, depth) {
+		start, of := len(r.out), s.field(key)
+		if !r.value(rest, indent, true, depth, of) || !of.fits(r.out[start:]) {
 			return false
 		}
-		if depth == 0 {
+		if depth == 0 && of.kept {
 			r.head.set(key, r.out[start:len(r.out):len(r.out)])
 		}
-		r.out = append(r.out, ',')
+		r.separate(before, of)
 	}
 	r.keys = r.keys[:first]
-	r.out[len(r.out)-1] = '}'
+	r.close('}')
 	r.end()
 	return r.indent < indent
 }
 
+// separate ends a member that begins at an offset of the JSON, or drops it.
+func (r *quickReader) separate(begin int, s *shape) {
+	if s.kept {
+		r.out = append(r.out, ',')
+	} else {
+		r.out = r.out[:begin]
+	}
+}
+
+// close ends a mapping or a list behind its last member, if it has one.
+func (r *quickReader) close(bracket byte) {
+	if last := len(r.out) - 1; r.out[last] == ',' {
+		r.out = r.out[:last]
+	}
+	r.out = append(r.out, bracket)
+}
+
 // list reads the list whose items stand at the indent. It may end where a
 // mapping at the same indent goes on.
-func (r *quickReader) list(indent, depth int) bool {
+func (r *quickReader) list(indent, depth int, s *shape) bool {
 	if depth > maxQuickDepth {
 		return false
 	}
@@ -204,23 +225,23 @@ func (r *quickReader) list(indent, depth int) bool {
 	for r.indent == indent && isItem(r.text) {
 		text := bytes.TrimLeft(r.text[1:], " ")
 		column := indent + len(r.text) - len(text)
-		ok := false
+		start, ok := len(r.out), false
 		switch {
 		case len(text) > 0 && isItem(text):
 			r.indent, r.text = column, text
-			ok = r.list(column, depth+1) && r.indent < column
+			ok = r.list(column, depth+1, s.below) && r.indent < column
 		case len(text) > 0 && beginsMapping(text):
 			r.indent, r.text = column, text
-			ok = r.mapping(column, depth+1)
+			ok = r.mapping(column, depth+1, s.below)
 		default:
-			ok = r.value(r.text[1:], indent, false, depth)
+			ok = r.value(r.text[1:], indent, false, depth, s.below)
 		}
-		if !ok {
+		if !ok || !s.below.fits(r.out[start:]) {
 			return false
 		}
 		r.out = append(r.out, ',')
 	}
-	r.out[len(r.out)-1] = ']'
+	r.close(']')
 	r.end()
 	return r.indent <= indent
 }
@@ -271,20 +292,20 @@ func (r *quickReader) key(key, text []byte, first int) bool {
 
 // value reads what stands behind a key or a list's dash at the indent, and
 // below it, and goes on to the next line.
-func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int) bool {
+func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int, s *shape) bool {
 	text = bytes.TrimLeft(text, " ")
 	switch {
 	case isRest(text):
 		r.next()
 		switch {
 		case r.indent > indent && isItem(r.text):
-			return r.list(r.indent, depth+1) && r.indent <= indent
+			return r.list(r.indent, depth+1, s) && r.indent <= indent
 		case r.indent > indent && beginsMapping(r.text):
-			return r.mapping(r.indent, depth+1) && r.indent <= indent
+			return r.mapping(r.indent, depth+1, s) && r.indent <= indent
 		case r.indent > indent:
-			return r.inline(r.text, depth) && r.indent <= indent
+			return r.inline(r.text, depth, s) && r.indent <= indent
 		case r.indent == indent && ofKey && isItem(r.text):
-			return r.list(indent, depth+1)
+			return r.list(indent, depth+1, s)
 		}
 		r.out = append(r.out, "null"...)
 		// It has no place of its own.
@@ -292,15 +313,15 @@ func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int) bool
 	case text[0] == '|':
 		return r.literal(text, indent)
 	}
-	return r.inline(text, depth) && r.indent <= indent
+	return r.inline(text, depth, s) && r.indent <= indent
 }
 
 // inline reads a value that is all on one line, and goes on to the next.
-func (r *quickReader) inline(text []byte, depth int) bool {
+func (r *quickReader) inline(text []byte, depth int, s *shape) bool {
 	ok := false
 	switch text[0] {
 	case '[', '{', '"', '\'':
-		text, ok = r.flow(text, depth+1)
+		text, ok = r.flow(text, depth+1, s)
 		ok = ok && isComment(text)
 	default:
 		ok = r.plain(text)
@@ -468,14 +489,14 @@ func quoteStyle(text []byte) yaml.Style {
 }
 
 // flow reads a value in flow style, and returns what follows.
-func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
+func (r *quickReader) flow(text []byte, depth int, s *shape) (rest []byte, ok bool) {
 	switch {
 	case len(text) == 0 || depth > maxQuickDepth:
 		return nil, false
 	case text[0] == '"' || text[0] == '\'':
-		s, rest, ok := unquote(text)
-		r.node(yaml.ScalarNode, quoteStyle(text), s, text)
-		r.string(s)
+		unquoted, rest, ok := unquote(text)
+		r.node(yaml.ScalarNode, quoteStyle(text), unquoted, text)
+		r.string(unquoted)
 		return rest, ok
 	case text[0] != '[' && text[0] != '{':
 		end := wordEnd(text)
@@ -499,6 +520,7 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 		return text[1:], true
 	}
 	for {
+		before, of := len(r.out), s.below
 		if opening == '{' {
 			if len(text) == 0 {
 				return nil, false
@@ -507,22 +529,27 @@ func (r *quickReader) flow(text []byte, depth int) (rest []byte, ok bool) {
 			if !ok || !r.key(key, text, first) {
 				return nil, false
 			}
-			text = bytes.TrimLeft(value, " ")
+			text, of = bytes.TrimLeft(value, " "), s.field(key)
 		}
-		if text, ok = r.flow(text, depth+1); !ok {
+		start := len(r.out)
+		if text, ok = r.flow(text, depth+1, of); !ok || !of.fits(r.out[start:]) {
 			return nil, false
+		}
+		if opening == '{' {
+			r.separate(before, of)
+		} else {
+			r.out = append(r.out, ',')
 		}
 		text = bytes.TrimLeft(text, " ")
 		switch {
 		case len(text) > 0 && text[0] == closing:
 			r.keys = r.keys[:first]
-			r.out = append(r.out, closing)
+			r.close(closing)
 			r.end()
 			return text[1:], true
 		case len(text) == 0 || text[0] != ',':
 			return nil, false
 		}
-		r.out = append(r.out, ',')
 		text = bytes.TrimLeft(text[1:], " ")
 	}
 }

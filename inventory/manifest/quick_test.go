@@ -26,18 +26,19 @@ func FuzzQuick(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { checkQuick(t, data) })
 }
 
-// checkQuick says of how many of the documents quickJSON is sure.
-func checkQuick(t *testing.T, data []byte) (sure int) {
+// checkQuick says of how many of the documents quickJSON is sure, and of how many
+// it is when it knows their shape.
+func checkQuick(t *testing.T, data []byte) (sure, fitting int) {
 	text, err := utf8Text(data)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	documents, _ := split(text)
 	for _, d := range documents {
 		if d.json {
 			continue
 		}
-		json, h, ok := quickJSON(d.data)
+		json, h, ok := quickJSON(d.data, anything)
 		if !ok {
 			continue
 		}
@@ -55,6 +56,19 @@ func checkQuick(t *testing.T, data []byte) (sure int) {
 		if got, want := contents(quick), contents(full); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v, in:\n%s", got, want, d.data)
 		}
+		for _, kind := range []string{"Service", "StatefulSet", "Deployment"} {
+			shaped := read(func(d *document) { ok = d.decodeQuick(shapeOf(kind)) })
+			if !ok {
+				continue
+			}
+			fitting++
+			if !reflect.DeepEqual(shaped.errors, full.errors) {
+				t.Errorf("as a %s, errors %v, want %v, in:\n%s", kind, shaped.errors, full.errors, d.data)
+			}
+			if got, want := contents(shaped), contents(full); !reflect.DeepEqual(got, want) {
+				t.Errorf("as a %s, got %+v, want %+v, in:\n%s", kind, got, want, d.data)
+			}
+		}
 		if library, ok := full.toJSON(); !ok || !equalJSON(t, json, library) {
 			t.Errorf("got %s, want %s, in:\n%s", json, library, d.data)
 		}
@@ -68,7 +82,7 @@ func checkQuick(t *testing.T, data []byte) (sure int) {
 			}
 		}
 	}
-	return sure
+	return sure, fitting
 }
 
 // outline is all that is asked of nodes. One without a text has no place.
@@ -150,20 +164,24 @@ func TestQuickMutations(t *testing.T) {
 	if testing.Short() {
 		rounds = 2_000
 	}
-	sure := 0
+	sure, fitting := 0, 0
 	for range rounds {
 		lines := slices.Clone(documents[random.IntN(len(documents))])
 		for range random.IntN(3) {
 			lines = mutate(random, lines, documents)
 		}
 		text := strings.Join(lines, "\n")
-		sure += checkQuick(t, []byte(text))
+		s, f := checkQuick(t, []byte(text))
+		sure, fitting = sure+s, fitting+f
 		if t.Failed() {
 			t.Fatalf("in:\n%s", text)
 		}
 	}
 	if sure < rounds/4 {
 		t.Errorf("sure of %d documents only", sure)
+	}
+	if fitting < rounds/50 {
+		t.Errorf("knew the shape of %d documents only", fitting)
 	}
 }
 

@@ -14,6 +14,8 @@ type looked struct {
 	unwanted bool
 	// plain: its root mapping can't end before the document does.
 	plain bool
+	// kind is what the document is likely to be, empty if there is no telling.
+	kind string
 }
 
 // look doesn't understand YAML, and needn't: anything that isn't obvious is
@@ -67,7 +69,8 @@ func look(d *document, exotic bool) looked {
 			sure = false
 		case "kind":
 			afterKind = true
-			if kind := plainValue(text[len("kind:"):]); kind == "" || wanted(kind) {
+			l.kind = plainValue(text[len("kind:"):])
+			if l.kind == "" || wanted(l.kind) {
 				sure = false
 			}
 		}
