@@ -84,6 +84,8 @@ type Rule struct {
 	Alone bool
 	// guards are the conditions that stand in all of the rule's findings.
 	guards []string
+	// demands are the conditions of each of them.
+	demands []body
 }
 
 // Parameter is what a configuration may set for a rule.
@@ -117,7 +119,7 @@ func readRule(m *ast.Module) (Rule, error) {
 		return Rule{}, err
 	}
 	r.Alone = looksOnlyAtSubject(m, r.Subject)
-	r.guards = guards(m)
+	r.guards, r.demands = guards(m), demands(m)
 	return r, nil
 }
 

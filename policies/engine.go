@@ -169,7 +169,7 @@ func parse(sources []Source) (*modules, error) {
 		return nil, err
 	}
 	var err error
-	out.byFile["judge.rego"], err = judge(out.catalog)
+	out.byFile["judge.rego"], err = judgeModule(out.catalog)
 	return out, err
 }
 
@@ -297,12 +297,12 @@ func (c Catalog) check() error {
 	return nil
 }
 
-// judge writes the one module that gathers the findings of all rules of a
+// judgeModule writes the one module that gathers the findings of all rules of a
 // subject, those apart that only some ask for: one evaluation instead of one
 // for each rule. A
 // rule's guards stand here again, where OPA indexes them: of a right pair most
 // rules aren't even looked at.
-func judge(c Catalog) (*ast.Module, error) {
+func judgeModule(c Catalog) (*ast.Module, error) {
 	var b strings.Builder
 	b.WriteString("package stsguard.judge\n")
 	for _, r := range c {
@@ -374,6 +374,8 @@ func schemaSet() (*ast.SchemaSet, error) {
 type Engine struct {
 	Catalog Catalog
 
+	// data is what rules see besides the facts.
+	data ast.Value
 	// queries are prepared when they are asked first.
 	queries  map[query]func() (rego.PreparedEvalQuery, error)
 	deadline time.Duration
@@ -415,7 +417,7 @@ func (q query) text(c Catalog) string {
 // Engine gives the rules parameters. One that isn't given has the default of its
 // METADATA.
 func (r *Rules) Engine(given Parameters) *Engine {
-	data := map[string]any{}
+	parameters := map[string]any{}
 	for _, rule := range r.Catalog {
 		values := map[string]any{}
 		for name, p := range rule.Parameters {
@@ -424,10 +426,11 @@ func (r *Rules) Engine(given Parameters) *Engine {
 				values[name] = v
 			}
 		}
-		data[rule.ID] = values
+		parameters[rule.ID] = values
 	}
-	store := inmem.NewFromObjectWithOpts(map[string]any{"parameters": data}, inmem.OptReturnASTValuesOnRead(true))
-	e := &Engine{Catalog: r.Catalog, queries: map[query]func() (rego.PreparedEvalQuery, error){}, deadline: r.Deadline}
+	data := map[string]any{"parameters": parameters}
+	store := inmem.NewFromObjectWithOpts(data, inmem.OptReturnASTValuesOnRead(true))
+	e := &Engine{Catalog: r.Catalog, data: ast.MustInterfaceToValue(data), queries: map[query]func() (rego.PreparedEvalQuery, error){}, deadline: r.Deadline}
 	for _, subject := range []Subject{Relation, OneService, Change} {
 		for _, extent := range []Extent{{}, {Advice: true}, {Refused: true}, {Advice: true, Refused: true}} {
 			q := query{subject, extent}
@@ -458,7 +461,7 @@ func (r *Rules) prepare(text string, store storage.Store) (rego.PreparedEvalQuer
 
 // Relation judges one StatefulSet with its governing Service.
 func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, extent Extent) ([]Finding, error) {
-	findings, err := e.judge(ctx, query{Relation, extent}, func() ast.Value { return relationTerm(r).Value })
+	findings, err := judge(ctx, e, query{Relation, extent}, relationFacts, &relation{Relation: r})
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", r.StatefulSet.Ref(), err)
 	}
@@ -470,7 +473,7 @@ func (e *Engine) Relation(ctx context.Context, r *inventory.Relation, extent Ext
 
 // Service judges one Service and what it governs.
 func (e *Engine) Service(ctx context.Context, g *inventory.Governance, extent Extent) ([]Finding, error) {
-	findings, err := e.judge(ctx, query{OneService, extent}, func() ast.Value { return governanceTerm(g).Value })
+	findings, err := judge(ctx, e, query{OneService, extent}, governanceFacts, g)
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", g.Service.Ref(), err)
 	}
@@ -485,14 +488,15 @@ func (e *Engine) Change(ctx context.Context, c *inventory.Change, extent Extent)
 	}) {
 		return nil, nil
 	}
-	findings, err := e.judge(ctx, q, func() ast.Value { return changeTerm(c).Value })
+	findings, err := judge(ctx, e, q, changeFacts, c)
 	if err != nil {
 		return nil, fmt.Errorf("judge the change: %w", err)
 	}
 	return findings, nil
 }
 
-func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) ([]Finding, error) {
+// judge asks the rules about x, of which there are these facts.
+func judge[T any](ctx context.Context, e *Engine, ask query, all facts[T], x T) ([]Finding, error) {
 	subject := ask.subject
 	prepared, ok := e.queries[ask]
 	if !ok {
@@ -500,6 +504,15 @@ func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) (
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
+	}
+	find := func(ref ast.Ref) ast.Value {
+		if ref.HasPrefix(ast.InputRootRef) {
+			return all.find(x, ref[1:])
+		}
+		return at(e.data, ref[1:])
+	}
+	if !slices.ContainsFunc(e.Catalog, func(r *Rule) bool { return ask.asks(r) && r.mayFind(find) }) {
+		return nil, nil
 	}
 	q, err := prepared()
 	if err != nil {
@@ -518,7 +531,7 @@ func (e *Engine) judge(ctx context.Context, ask query, facts func() ast.Value) (
 		})
 		defer timer.Stop()
 	}
-	results, err := q.Eval(ctx, rego.EvalParsedInput(facts()), rego.EvalExternalCancel(cancel))
+	results, err := q.Eval(ctx, rego.EvalParsedInput(all.term(x).Value), rego.EvalExternalCancel(cancel))
 	if err != nil && overdue.Load() && ctx.Err() == nil {
 		return nil, fmt.Errorf("the rules on a %s %w after %s%s", subject, ErrOverdue, e.deadline, e.suspects(subject))
 	}

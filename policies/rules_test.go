@@ -210,22 +210,22 @@ func TestFactsAreTotal(t *testing.T) {
 	services, sets := []*inventory.Service{service}, []*inventory.StatefulSet{set}
 	for subject, inputs := range map[Subject][]*ast.Term{
 		Relation: {
-			relationTerm(&inventory.Relation{StatefulSet: &inventory.StatefulSet{}}),
-			relationTerm(&inventory.Relation{
+			relationFacts.term(&relation{Relation: &inventory.Relation{StatefulSet: &inventory.StatefulSet{}}}),
+			relationFacts.term(&relation{Relation: &inventory.Relation{
 				StatefulSet: set, Governing: service, Candidates: services, NearMisses: services,
 				Elsewhere: []string{"x"}, Services: services, Siblings: sets, Workloads: []*inventory.Workload{{Kind: "Deployment"}},
-			}),
+			}}),
 		},
 		OneService: {
-			governanceTerm(&inventory.Governance{Service: &inventory.Service{}}),
-			governanceTerm(&inventory.Governance{
+			governanceFacts.term(&inventory.Governance{Service: &inventory.Service{}}),
+			governanceFacts.term(&inventory.Governance{
 				Service: service, StatefulSets: sets, Beside: services, Others: []inventory.Selected{{Ref: "x", Kind: "Deployment", Name: "x"}},
 			}),
 		},
 		Change: {
-			changeTerm(&inventory.Change{ServiceBefore: service, StatefulSets: sets}),
-			changeTerm(&inventory.Change{ServiceAfter: &inventory.Service{}}),
-			changeTerm(&inventory.Change{StatefulSetBefore: set, StatefulSetAfter: set}),
+			changeFacts.term(&inventory.Change{ServiceBefore: service, StatefulSets: sets}),
+			changeFacts.term(&inventory.Change{ServiceAfter: &inventory.Service{}}),
+			changeFacts.term(&inventory.Change{StatefulSetBefore: set, StatefulSetAfter: set}),
 		},
 	} {
 		schema, err := ast.InterfaceToValue(schemas.Get(ast.SchemaRootRef.Append(ast.StringTerm(string(subject)))))

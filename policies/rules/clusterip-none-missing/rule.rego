@@ -38,7 +38,8 @@ _meant := $"StatefulSet \"{input.statefulSets[0].name}\" is governed by it" if {
 } else := "its annotation stsguard.dev/governing says that it governs a StatefulSet" if {
 	input.service.annotations["stsguard.dev/governing"] == "true"
 } else := $"its name ends in {_suffixes[0]}" if {
-	count(_suffixes) > 0
+	some suffix in data.parameters["clusterip-none-missing"].nameSuffixes
+	endswith(input.service.name, suffix)
 }
 
 _suffixes := [suffix |
