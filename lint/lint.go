@@ -48,6 +48,8 @@ type places interface {
 	Locate(ref inventory.Ref, pointer string) manifest.Location
 	// Compare orders objects so that each file is read once to locate them.
 	Compare(a, b inventory.Ref) int
+	// File is the one that the object stands in.
+	File(ref inventory.Ref) string
 	APIVersion(ref inventory.Ref) string
 	Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line
 }

@@ -343,6 +343,9 @@ func (p *preflight) Locate(ref inventory.Ref, pointer string) manifest.Location 
 // Compare orders objects as their manifests stand.
 func (p *preflight) Compare(a, b inventory.Ref) int { return p.manifests.Compare(p.from[a], p.from[b]) }
 
+// File is the one that the object's manifest stands in.
+func (p *preflight) File(ref inventory.Ref) string { return p.manifests.File(p.from[ref]) }
+
 // Excerpt is what stands there.
 func (p *preflight) Excerpt(ref inventory.Ref, l manifest.Location, before, after int) []manifest.Line {
 	return p.manifests.Excerpt(p.from[ref], l, before, after)

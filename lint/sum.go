@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/inventory/manifest"
+	"github.com/stsguard/stsguard/parallel"
 	"github.com/stsguard/stsguard/report"
 	"github.com/stsguard/stsguard/report/verdicts"
 	"github.com/stsguard/stsguard/verdict"
@@ -57,15 +59,35 @@ func (s *sum) judge(ctx context.Context, path string, set *manifest.Set) {
 	}
 	slices.SortStableFunc(found.Decisions, func(a, b verdict.Decision) int { return at.Compare(a.Object, b.Object) })
 	slices.SortStableFunc(found.Judged, at.Compare)
-	for i := range found.Decisions {
-		s.findings = append(s.findings, finding(at, &found.Decisions[i], cmp.Or(o.Reading.Namespace, "default")))
-	}
-	for _, ref := range found.Judged {
-		s.judged = append(s.judged, judged(at, ref))
-	}
+	s.findings = append(s.findings, located(at, found.Decisions, func(d verdict.Decision) inventory.Ref { return d.Object },
+		func(d verdict.Decision) report.Finding {
+			return finding(at, &d, cmp.Or(o.Reading.Namespace, "default"))
+		})...)
+	s.judged = append(s.judged, located(at, found.Judged, func(ref inventory.Ref) inventory.Ref { return ref },
+		func(ref inventory.Ref) report.Judged { return judged(at, ref) })...)
 	for _, n := range found.Notes {
 		s.notes = append(s.notes, report.Note{Location: report.Location(at.Locate(n.Object, "/metadata/annotations")), Message: n.Message})
 	}
+}
+
+// located makes something of each in a list, which is sorted by places: files are
+// spread over all cores, and what is in one is done in turn, so that each is read
+// once. It takes no time to speak of, so an end of the context doesn't end it.
+func located[T, R any](at places, list []T, ref func(T) inventory.Ref, f func(T) R) []R {
+	out := make([]R, len(list))
+	var starts []int
+	for i := range list {
+		if i == 0 || at.File(ref(list[i])) != at.File(ref(list[i-1])) {
+			starts = append(starts, i)
+		}
+	}
+	starts = append(starts, len(list))
+	parallel.Do(context.Background(), len(starts)-1, func(n int) {
+		for i := starts[n]; i < starts[n+1]; i++ {
+			out[i] = f(list[i])
+		}
+	})
+	return out
 }
 
 // report is the whole. What is wrong with a file that several worlds are made

@@ -35,9 +35,9 @@ func (s *Set) Excerpt(ref inventory.Ref, l Location, before, after int) []Line {
 	if o == nil || l.Line == 0 {
 		return nil
 	}
-	s.reopened.Lock()
-	defer s.reopened.Unlock()
-	d := s.reopened.document(o.document)
+	r := s.reopened.take(o.document.file)
+	defer s.reopened.give(r)
+	d := r.document(o.document)
 	if origin := o.document.file.Origin; origin != nil {
 		// Templates are no YAML, so only their lines are of use.
 		d = &document{line: 1, column: 1}

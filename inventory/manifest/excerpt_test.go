@@ -80,7 +80,7 @@ func TestNoExcerptOfAFileThatChanged(t *testing.T) {
 	if len(s.Excerpt(ref, l, 0, 0)) != 1 {
 		t.Error("there is no excerpt to begin with")
 	}
-	s.reopened.file = nil
+	s.reopened.idle = nil
 	if err := os.WriteFile(file, []byte("password: secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,9 +40,9 @@ func (s *Set) Locate(ref inventory.Ref, pointer string) Location {
 	pointer = o.pointer + pointer
 	if pointer != "" || !d.quick {
 		// Its text is needed again.
-		s.reopened.Lock()
-		defer s.reopened.Unlock()
-		d = s.reopened.document(d)
+		r := s.reopened.take(d.file)
+		defer s.reopened.give(r)
+		d = r.document(d)
 	}
 	return d.locate(pointer)
 }
@@ -54,9 +55,9 @@ func (s *Set) Annotation(ref inventory.Ref, name string) string {
 	if o == nil {
 		return ""
 	}
-	s.reopened.Lock()
-	defer s.reopened.Unlock()
-	n := s.reopened.document(o.document).tree().root
+	r := s.reopened.take(o.document.file)
+	defer s.reopened.give(r)
+	n := r.document(o.document).tree().root
 	tokens := strings.Split(strings.TrimPrefix(o.pointer+"/metadata/annotations", "/"), "/")
 	for _, token := range append(tokens, name) {
 		if n == nil {
@@ -73,10 +74,46 @@ func (s *Set) Annotation(ref inventory.Ref, name string) string {
 	return n.Value
 }
 
-// reopened is the one file whose text is held, because places in it are being
-// looked up.
-type reopened struct {
+// File returns the path of the source that the object stands in, as it is
+// displayed, empty if the Set doesn't have the object.
+func (s *Set) File(ref inventory.Ref) string {
+	if o := s.objects[ref]; o != nil {
+		return o.document.file.Path
+	}
+	return ""
+}
+
+// reopenedFiles are those whose text is held, because places in them are being
+// looked up: one for each goroutine that does.
+type reopenedFiles struct {
 	sync.Mutex
+	idle []*reopened
+}
+
+// take gives one to a single goroutine, if it can be the file's own.
+func (all *reopenedFiles) take(f *file) *reopened {
+	all.Lock()
+	defer all.Unlock()
+	i := slices.IndexFunc(all.idle, func(r *reopened) bool { return r.file == f })
+	if i < 0 {
+		i = len(all.idle) - 1
+	}
+	if i < 0 {
+		return &reopened{}
+	}
+	r := all.idle[i]
+	all.idle = slices.Delete(all.idle, i, i+1)
+	return r
+}
+
+func (all *reopenedFiles) give(r *reopened) {
+	all.Lock()
+	defer all.Unlock()
+	all.idle = append(all.idle, r)
+}
+
+// reopened is a file whose text is held.
+type reopened struct {
 	file      *file
 	text      []byte
 	documents map[*document]*document
@@ -219,8 +256,8 @@ func (p *parsed) splitLines(data []byte) {
 	p.ascii = bytes.IndexFunc(data, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// quickTree spares the YAML library what quickJSON did. It returns nil if it
-// can't.
+// quickTree spares the YAML library what the quick reader did. It returns nil if
+// it can't.
 func (d *document) quickTree() *node {
 	if !d.quick {
 		return nil

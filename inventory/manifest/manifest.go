@@ -89,7 +89,7 @@ type Set struct {
 	Files, Documents int
 
 	objects  map[inventory.Ref]*object
-	reopened reopened
+	reopened reopenedFiles
 }
 
 // Error is something that could not be read or would be refused. Line and

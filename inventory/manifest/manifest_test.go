@@ -654,7 +654,7 @@ func TestLocateInAFileThatChanges(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	s.reopened.file = nil
+	s.reopened.idle = nil
 	if l := s.Locate(first, "/metadata/name"); l.File != path || l.Line == 0 {
 		t.Errorf("what has gone is at %+v", l)
 	}
