@@ -34,7 +34,7 @@ type document struct {
 	json         bool
 	plain        bool   // see looked
 	kind         string // see looked
-	quick        bool   // quickJSON was sure of it
+	quick        bool   // the quick reader was sure of it
 	fits         bool   // it is of its kind's shape, and what that drops is gone
 	// begin is where its first key stands in the file, if it is quick.
 	begin Location
@@ -105,7 +105,9 @@ func (d *document) decode() {
 // decodeQuick reads it without the YAML library, if it is of the shape. It says
 // false if it isn't sure.
 func (d *document) decodeQuick(s *shape) bool {
-	data, h, ok := quickJSON(d.data, s)
+	r := quickReaders.Get().(*quickReader)
+	defer quickReaders.Put(r)
+	data, h, ok := r.json(d.data, s)
 	if !ok {
 		return false
 	}

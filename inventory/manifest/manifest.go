@@ -248,12 +248,22 @@ func (f *file) read(ctx context.Context) {
 			f.documents = append(f.documents, d)
 		}
 	}
-	parallel.Do(ctx, len(f.documents), func(i int) { f.documents[i].decode() })
+	if len(data) < large {
+		for _, d := range f.documents {
+			d.decode()
+		}
+	} else {
+		parallel.Do(ctx, len(f.documents), func(i int) { f.documents[i].decode() })
+	}
 	f.documents = slices.DeleteFunc(f.documents, func(d *document) bool { return len(d.objects) == 0 && len(d.errors) == 0 })
 	for _, d := range f.documents {
 		d.forget()
 	}
 }
+
+// large is the length from which on a file's documents are spread over all cores.
+// Below it that takes longer than it saves: there are other files.
+const large = 128 << 10
 
 // buffers are for texts, so that memory for one file serves the next.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -2,17 +2,19 @@ package manifest
 
 import (
 	"bytes"
+	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 	values "sigs.k8s.io/yaml"
 )
 
-// quickJSON converts YAML that is written as manifests usually are to JSON, many
-// times as fast as the YAML library, with the values that the library gives. It
-// says false wherever it isn't sure, and of all that is wrong: what that is,
-// and where, is the library's to say.
+// json converts YAML that is written as manifests usually are to JSON, many times
+// as fast as the YAML library, with the values that the library gives. It says
+// false wherever it isn't sure, and of all that is wrong: what that is, and
+// where, is the library's to say.
 //
 // What it knows are mappings and lists in block style, scalars on one line,
 // literal blocks of text, and flow style on one line. A line means nothing else
@@ -20,20 +22,20 @@ import (
 // goes on in the next line, no tab but in text, and no key twice.
 //
 // A document that isn't of the shape is one that it isn't sure of, either. What
-// the shape drops isn't in the JSON.
-func quickJSON(data []byte, s *shape) (json []byte, h head, ok bool) {
+// the shape drops isn't in the JSON, which is there until the next is read.
+func (r *quickReader) json(data []byte, s *shape) (json []byte, h head, ok bool) {
 	if !isQuickText(data) {
 		return nil, h, false
 	}
-	r := quickReader{rest: data, out: make([]byte, 0, len(data)+len(data)/4)}
+	*r = quickReader{rest: data, out: slices.Grow(r.out[:0], len(data)+len(data)/4), keys: r.keys[:0]}
 	if !r.document(s) {
 		return nil, h, false
 	}
 	return r.out, r.head, true
 }
 
-// quickStart says where the first key stands in a document that quickJSON is
-// sure of, and how wide it is.
+// quickStart says where the first key stands in a document that the quick reader
+// is sure of, and how wide it is.
 func quickStart(data []byte) (m mark, width int) {
 	r := quickReader{rest: data}
 	r.first()
@@ -42,7 +44,7 @@ func quickStart(data []byte) (m mark, width int) {
 	return mark{r.number, r.indent + 1}, utf8.RuneCount(key)
 }
 
-// quickTree is to the YAML library's nodes what quickJSON is to its values.
+// quickTree is to the YAML library's nodes what JSON is to its values.
 // Neither comments nor tags are in them.
 func quickTree(data []byte) (root *node, ok bool) {
 	if !isQuickText(data) {
@@ -57,7 +59,7 @@ func quickTree(data []byte) (root *node, ok bool) {
 }
 
 const (
-	// maxQuickDepth is how deep a document may be for quickJSON.
+	// maxQuickDepth is how deep a document may be for the quick reader.
 	maxQuickDepth = 100
 	// maxQuickKeys is how many keys a mapping may have for it: each is compared
 	// with all.
@@ -87,6 +89,9 @@ func isQuickText(data []byte) bool {
 	}
 	return true
 }
+
+// quickReaders keep their memory for the next document.
+var quickReaders = sync.Pool{New: func() any { return new(quickReader) }}
 
 // quickReader stands at one line that says something.
 type quickReader struct {
@@ -408,23 +413,26 @@ func isInteger(s []byte) bool {
 	return true
 }
 
-// isNumeric says whether the text may be a number, by what it is made of.
+// isNumeric says whether the text may be a number, by what it is made of. A
+// checksum is none, unless it has an x for a digit.
 func isNumeric(s []byte) bool {
 	if c := s[0]; c != '+' && c != '-' && c != '.' && (c < '0' || c > '9') {
 		return false
 	}
-	digits, dots := 0, 0
+	digits, dots, hex := 0, 0, false
 	for _, c := range s {
 		switch {
 		case c >= '0' && c <= '9':
 			digits++
 		case c == '.':
 			dots++
-		case strings.IndexByte("+-_abcdefoxABCDEFOX", c) < 0:
+		case strings.IndexByte("acdfACDF", c) >= 0:
+			hex = true
+		case strings.IndexByte("+-_beoxBEOX", c) < 0:
 			return false
 		}
 	}
-	return digits > 0 && dots < 2
+	return digits > 0 && dots < 2 && (!hex || bytes.ContainsAny(s, "xX"))
 }
 
 // isSpecial says whether the text is a word that may mean something else: true,
@@ -433,12 +441,12 @@ func isSpecial(s []byte) bool {
 	if len(s) > 5 || strings.IndexByte("yYnNtTfFoO~.+-", s[0]) < 0 {
 		return false
 	}
-	switch string(bytes.ToLower(s)) {
-	case "y", "yes", "n", "no", "true", "false", "on", "off", "null", "~", ".nan", ".inf", "+.inf", "-.inf":
-		return true
-	}
-	return false
+	return slices.ContainsFunc(specials, func(word string) bool {
+		return len(word) == len(s) && strings.EqualFold(word, string(s))
+	})
 }
+
+var specials = []string{"y", "yes", "n", "no", "true", "false", "on", "off", "null", "~", ".nan", ".inf", "+.inf", "-.inf"}
 
 // unquote takes a quoted scalar off the text, if it ends there and if nothing
 // in it needs more than a look.
