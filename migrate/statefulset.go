@@ -201,9 +201,9 @@ func (p *planner) byHand() string {
 	strategy := p.set.Spec.UpdateStrategy
 	switch {
 	case strategy.Type == appsv1.OnDeleteStatefulSetStrategyType:
-		return "The update strategy is OnDelete, so each pod is deleted by hand (with kubectl 1.31 or newer)."
+		return "The update strategy is OnDelete, so each pod is deleted by hand."
 	case strategy.RollingUpdate != nil && strategy.RollingUpdate.Partition != nil && *strategy.RollingUpdate.Partition > 0:
-		return fmt.Sprintf("The update strategy has the partition %d, below which a rollout restarts no pod, so each pod is deleted by hand (with kubectl 1.31 or newer).", *strategy.RollingUpdate.Partition)
+		return fmt.Sprintf("The update strategy has the partition %d, below which a rollout restarts no pod, so each pod is deleted by hand.", *strategy.RollingUpdate.Partition)
 	}
 	return ""
 }
@@ -214,9 +214,12 @@ func (p *planner) restarting() string {
 	}
 	names := p.podNames()
 	slices.Reverse(names)
-	return fmt.Sprintf("for pod in %s; do\n  %s &&\n  %s &&\n  %s || break\ndone\n", strings.Join(names, " "),
-		strings.TrimSpace(p.kubectl(`delete pod "$pod"`)),
-		strings.TrimSpace(p.kubectl(`wait --for=create "pod/$pod" --timeout=2m`)),
+	uid := strings.TrimSpace(p.kubectl(`get pod "$pod" --ignore-not-found -o jsonpath={.metadata.uid}`))
+	// kubectl before 1.36 can take the new pod for the old one and wait for ever
+	// for its end, so this looks at the uid itself.
+	return fmt.Sprintf("for pod in %s; do\n  old=$(%s) &&\n  %s &&\n  until new=$(%s) && [ -n \"$new\" ] && [ \"$new\" != \"$old\" ]; do sleep 1; done &&\n  %s || break\ndone\n",
+		strings.Join(names, " "), uid,
+		strings.TrimSpace(p.kubectl(`delete pod "$pod" --wait=false`)), uid,
 		strings.TrimSpace(p.kubectl(`wait --for=condition=Ready "pod/$pod" --timeout=10m`)))
 }
 
