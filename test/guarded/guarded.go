@@ -121,10 +121,10 @@ const userName = "system:serviceaccount:stsguard:stsguard-webhook"
 // Grant lets a user do what the webhook has to, and nothing else.
 func Grant(ctx context.Context, client kubernetes.Interface, user string) error {
 	meta := metav1.ObjectMeta{Name: "stsguard-webhook"}
-	read := []string{"get", "list", "watch"}
 	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"services", "namespaces"}, Verbs: read},
-		{APIGroups: []string{"apps"}, Resources: []string{"statefulsets"}, Verbs: read},
+		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"statefulsets"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
 	}}
 	if _, err := client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
