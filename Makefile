@@ -39,9 +39,16 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 whole-cluster: ## Build kube-scheduler, kwok and CoreDNS too
 	@test/controlplane/build.sh nodes dns
 
+# The tests of these packages hold generated files against what they come from.
+GENERATED := ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli ./test/chart
+
 .PHONY: update
-update: controlplane ## Write the tests' expected files anew
-	UPDATE=1 go test ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli
+update: controlplane ## Write what is generated anew, and the tests' expected files
+	UPDATE=1 go test -count=1 $(GENERATED)
+
+.PHONY: verify
+verify: controlplane ## Check that what is generated is what make update would write
+	go test -count=1 $(GENERATED)
 
 .PHONY: bench
 bench: ## Measure judging, reading and linting
