@@ -464,17 +464,8 @@ func TestZeroAnswerDenies(t *testing.T) {
 // FuzzReview: nothing makes either handler panic, and what isn't a request is
 // answered with an error.
 func FuzzReview(f *testing.F) {
-	for _, body := range []string{
-		"", "{}", "null", "[]", `{"request":{}}`,
-		ask(kindStatefulSet, "CREATE", `"object":`+governed),
-		ask(kindStatefulSet, "CREATE", `"object":`+ungoverned),
-		ask(kindStatefulSet, "UPDATE", `"object":`+ungoverned+`,"oldObject":`+governed),
-		ask(kindService, "CREATE", `"dryRun":true,"object":`+undecided),
-		ask(kindService, "DELETE", `"object":null,"oldObject":`+headless),
-		ask(kindService, "UPDATE", `"object":`+undecided+`,"oldObject":`+headless),
-		ask(kindService, "CREATE", `"object":{"metadata":{"labels":{"a":1}}}`),
-	} {
-		f.Add([]byte(body))
+	for _, seed := range reviewSeeds {
+		f.Add([]byte(seed))
 	}
 	hook, _ := setup(f, nil)
 	f.Fuzz(func(t *testing.T, body []byte) {
