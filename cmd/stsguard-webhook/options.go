@@ -25,6 +25,9 @@ import (
 // leastLifetime leaves time to renew certificates: shorter ones are for tests.
 const leastLifetime = 10 * time.Second
 
+// noMetrics is the --metrics-address at which nothing is served.
+const noMetrics = "0"
+
 var namespaced = regexp.MustCompile(`^[^/]+/[^/]+$`)
 
 // options are what the command line says.
@@ -45,6 +48,7 @@ type options struct {
 	kubeconfig     string
 	healthAddress  string
 	metricsAddress string
+	metricsPlain   bool
 	namespace      string
 	shutdownDelay  time.Duration
 	logLevel       slog.Level
@@ -88,7 +92,8 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	flags.StringVar(&o.config, "config", "", "configuration `file`, such as stsguard.yaml, which is read again when it changes")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; without it, as a pod does")
 	flags.StringVar(&o.healthAddress, "health-address", ":8081", "`address` to serve /healthz and /readyz on")
-	flags.StringVar(&o.metricsAddress, "metrics-address", ":8080", "`address` to serve /metrics on; 0 for none")
+	flags.StringVar(&o.metricsAddress, "metrics-address", ":8080", "`address` to serve /metrics on, over TLS, to those whose token may get /metrics; 0 for none")
+	flags.BoolVar(&o.metricsPlain, "metrics-plain-http", false, "serve /metrics over plain HTTP, and to everybody: for a network that sees to both itself, such as a service mesh")
 	flags.StringVar(&o.namespace, "namespace", environment("POD_NAMESPACE"), "`namespace` that stsguard runs in and leaves alone; by default that of the variable POD_NAMESPACE")
 	flags.DurationVar(&o.shutdownDelay, "shutdown-delay", 5*time.Second, "`time` to go on serving, but not ready, after a signal to stop")
 	level := flags.String("log-level", "info", "least `level` to log: debug, info, warn or error")
@@ -166,6 +171,7 @@ func (o *options) combine(given func(flag string) bool) error {
 	return cmp.Or(
 		need([]string{"service", "inject-ca-from", "failure-policy", "timeout"}, "--register", o.register != ""),
 		need([]string{"client-names"}, "--client-ca", o.clientCA != ""),
+		need([]string{"metrics-plain-http"}, "--metrics-address", o.metricsAddress != noMetrics),
 	)
 }
 

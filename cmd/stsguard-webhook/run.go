@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,7 +21,6 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/stsguard/stsguard/inventory/cluster"
@@ -126,11 +126,12 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		return err
 	}
 
-	secured := []func(*tls.Config){secure}
-	validate, mutate := hook.Validate(), hook.Mutate()
+	served := []func(*tls.Config){secure}
 	if registered != nil && registered.secret != nil {
-		secured = append(secured, func(c *tls.Config) { c.GetCertificate = registered.secret.GetCertificate })
+		served = append(served, func(c *tls.Config) { c.GetCertificate = registered.secret.GetCertificate })
 	}
+	secured := slices.Clone(served)
+	validate, mutate := hook.Validate(), hook.Mutate()
 	if o.clientCA != "" {
 		callers := &callers{path: o.clientCA, names: o.clientNames}
 		secured = append(secured, callers.secure)
@@ -143,7 +144,7 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		Logger:                 log,
 		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },
 		HealthProbeBindAddress: o.healthAddress,
-		Metrics:                metricsserver.Options{BindAddress: o.metricsAddress},
+		Metrics:                metricsOptions(o, served),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)

@@ -50,7 +50,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"},
-		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--inject-ca-from=a/b"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"},
+		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--inject-ca-from=a/b"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"}, {"--metrics-plain-http", "--metrics-address=0"},
 		{"--register=guard"}, {"--register=guard", "--service=hook", "--inject-ca-from=hook"},
 	} {
 		if _, _, err := parse(append(args, "--cert-dir=/certs"), environment); err == nil {

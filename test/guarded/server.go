@@ -80,7 +80,7 @@ func StartServer(ctx context.Context, cp *controlplane.ControlPlane, opts Server
 	}
 	args := []string{
 		"--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--cert-dir=" + dir,
-		"--health-address=" + address(1), "--metrics-address=" + address(2),
+		"--health-address=" + address(1), "--metrics-address=" + address(2), "--metrics-plain-http",
 		"--kubeconfig=" + opts.Kubeconfig, "--namespace=stsguard", "--shutdown-delay=0s", "--log-format=text",
 	}
 	if opts.Config != "" {
