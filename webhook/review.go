@@ -28,8 +28,16 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.reason }
 
+// longestReason is how much of a reason is told. It may quote what was sent, and
+// goes to the log as well.
+const longestReason = 512
+
 func refuse(status int, format string, args ...any) error {
-	return &refusal{status: status, reason: fmt.Sprintf(format, args...)}
+	reason := fmt.Sprintf(format, args...)
+	if len(reason) > longestReason {
+		reason = strings.ToValidUTF8(reason[:longestReason], "") + "..."
+	}
+	return &refusal{status: status, reason: reason}
 }
 
 // review is what is read of an AdmissionReview about objects of type T.

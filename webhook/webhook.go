@@ -14,10 +14,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,16 +27,6 @@ import (
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/verdict"
-)
-
-const (
-	// maxBody has room for an object and an old one of 3 MiB each, which is
-	// what the API server accepts.
-	maxBody = 8 << 20
-	// defaultTimeout is that of a webhook configuration which gives none.
-	defaultTimeout = 10 * time.Second
-	// pooledBody is the largest buffer worth keeping for the next request.
-	pooledBody = 64 << 10
 )
 
 // Cache is what exists, as far as is known without asking.
@@ -53,6 +43,7 @@ type Webhook struct {
 	live    verdict.Live
 	metrics *metrics
 	bodies  sync.Pool
+	room    room
 }
 
 // New prepares the handlers. It fails only if the metrics can't be registered.
@@ -171,7 +162,12 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 			f.bodies.Put(buffer)
 		}
 	}()
-	if err := readBody(buffer, w, r); err != nil {
+	taken := &share{room: &f.room}
+	defer taken.giveBack()
+	if err := taken.readBody(buffer, w, r); err != nil {
+		return nil, err
+	}
+	if err := taken.take(judging); err != nil {
 		return nil, err
 	}
 	h, req, err := readReview(buffer.Bytes())
@@ -220,30 +216,32 @@ func isJSON(contentType string) bool {
 }
 
 // readBody reads all of the body, which is at most maxBody.
-func readBody(into *bytes.Buffer, w http.ResponseWriter, r *http.Request) error {
+func (s *share) readBody(into *bytes.Buffer, w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > maxBody {
 		return tooLarge()
 	}
 	into.Reset()
 	if r.ContentLength > 0 {
 		// ReadFrom wants room to see the end in.
-		into.Grow(int(r.ContentLength) + bytes.MinRead)
+		into.Grow(int(min(r.ContentLength, freeBody)) + bytes.MinRead)
 	}
-	_, err := into.ReadFrom(http.MaxBytesReader(w, io.NopCloser(r.Body), maxBody))
+	s.body = http.MaxBytesReader(w, io.NopCloser(r.Body), maxBody)
+	_, err := into.ReadFrom(s)
 	var limit *http.MaxBytesError
+	var refused *refusal
 	switch {
 	case errors.As(err, &limit):
 		return tooLarge()
+	case errors.As(err, &refused):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, "the body did not come in time")
 	case err != nil:
 		return refuse(http.StatusBadRequest, "read the body: %v", err)
 	case into.Len() == 0:
 		return refuse(http.StatusBadRequest, "the request has no body")
 	}
 	return nil
-}
-
-func tooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
 }
 
 // growStack makes room at once for what judging takes. Every request has a new
@@ -253,18 +251,4 @@ func tooLarge() error {
 func growStack() {
 	var room [16 << 10]byte
 	runtime.KeepAlive(&room)
-}
-
-// deadline ends a little before the API server stops waiting, so that it hears
-// why there is no verdict. The end of the connection or of the server itself
-// does not count: what has begun is judged.
-func deadline(r *http.Request) (context.Context, context.CancelFunc) {
-	timeout := defaultTimeout
-	if _, given, ok := strings.Cut(r.URL.RawQuery, "timeout="); ok {
-		given, _, _ = strings.Cut(given, "&")
-		if d, err := time.ParseDuration(given); err == nil && d > 0 {
-			timeout = d
-		}
-	}
-	return context.WithTimeout(context.WithoutCancel(r.Context()), timeout-timeout/10)
 }

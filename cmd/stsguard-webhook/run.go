@@ -138,8 +138,9 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		validate, mutate = callers.allow(validate), callers.allow(mutate)
 	}
 	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir, TLSOpts: secured})
-	server.Register("/validate", validate)
-	server.Register("/mutate", mutate)
+	for path, handler := range map[string]http.Handler{"/validate": validate, "/mutate": mutate, "/": http.NotFoundHandler()} {
+		server.Register(path, timed(handler))
+	}
 	m, err := manager.New(connection, manager.Options{
 		Logger:                 log,
 		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },

@@ -1,0 +1,88 @@
+package webhook
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxBody has room for an object and an old one of 3 MiB each, which is
+	// what the API server accepts.
+	maxBody = 8 << 20
+	// pooledBody is the largest buffer worth keeping for the next request.
+	pooledBody = 64 << 10
+
+	// maxRoom is what all requests of one moment may take together, which
+	// bounds the memory of all: 512 that are judged, more than several API
+	// servers send at once, or eight of the largest bodies.
+	maxRoom = 64 << 20
+	// judging is what it takes to judge a request.
+	judging = 128 << 10
+	// freeBody is how much of a body takes nothing, so that who sends slowly
+	// keeps nobody else out.
+	freeBody = 64 << 10
+
+	// defaultTimeout is that of a webhook configuration which gives none.
+	defaultTimeout = 10 * time.Second
+	// longestTimeout is the longest that one may give.
+	longestTimeout = 30 * time.Second
+)
+
+// errFull is told at once, rather than to wait: then the API server's failurePolicy
+// decides, and nothing piles up.
+var errFull = refuse(http.StatusTooManyRequests, "too many requests at once")
+
+// room is how many bytes are taken.
+type room struct{ taken atomic.Int64 }
+
+// share is what one request takes of it, while its body is read and after that.
+type share struct {
+	room  *room
+	body  io.Reader
+	read  int
+	taken int64
+}
+
+func (s *share) take(size int) error {
+	s.taken += int64(size)
+	if s.room.taken.Add(int64(size)) > maxRoom {
+		return errFull
+	}
+	return nil
+}
+
+func (s *share) giveBack() { s.room.taken.Add(-s.taken) }
+
+// Read takes room for what has come, since what is announced need never come.
+func (s *share) Read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	s.read += n
+	if beyond := min(n, s.read-freeBody); beyond > 0 {
+		if full := s.take(beyond); full != nil {
+			return n, full
+		}
+	}
+	return n, err
+}
+
+func tooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
+}
+
+// deadline ends a little before the API server stops waiting, so that it hears
+// why there is no verdict. The end of the connection or of the server itself
+// does not count: what has begun is judged.
+func deadline(r *http.Request) (context.Context, context.CancelFunc) {
+	timeout := defaultTimeout
+	if _, given, ok := strings.Cut(r.URL.RawQuery, "timeout="); ok {
+		given, _, _ = strings.Cut(given, "&")
+		if d, err := time.ParseDuration(given); err == nil && d > 0 {
+			timeout = min(d, longestTimeout)
+		}
+	}
+	return context.WithTimeout(context.WithoutCancel(r.Context()), timeout-timeout/10)
+}

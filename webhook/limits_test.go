@@ -1,0 +1,134 @@
+package webhook
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestTooManyAtOnce: as many are judged as there is room for, the next one hears
+// at once that it isn't, and nothing stays taken.
+func TestTooManyAtOnce(t *testing.T) {
+	hook, w := setup(t, nil)
+	// Room for three more.
+	const fits, others = 3, maxRoom - 3*judging
+	hook.room.taken.Store(others)
+	begun, release := make(chan struct{}, fits), make(chan struct{})
+	w.live = func() error {
+		begun <- struct{}{}
+		<-release
+		return nil
+	}
+	body := ask(kindStatefulSet, "CREATE", `"object":`+ungoverned)
+	var running sync.WaitGroup
+	for range fits {
+		running.Go(func() {
+			if r := answered(t, send(hook.Validate(), body)); r.Allowed {
+				t.Error("allowed")
+			}
+		})
+	}
+	for range fits {
+		<-begun
+	}
+	full := send(hook.Mutate(), ask(kindService, "CREATE", `"object":`+undecided))
+	if full.Code != http.StatusTooManyRequests || !strings.Contains(full.Body.String(), "stsguard could not judge: too many requests at once") {
+		t.Errorf("got %d %s", full.Code, full.Body)
+	}
+	// With it, client-go would ask again instead of deciding.
+	if after := full.Header().Get("Retry-After"); after != "" {
+		t.Errorf("Retry-After: %s", after)
+	}
+	close(release)
+	running.Wait()
+	if n := hook.room.taken.Load(); n != others {
+		t.Errorf("%d bytes stay taken", n-others)
+	}
+	w.live = nil
+	answered(t, send(hook.Validate(), body))
+}
+
+// TestLargeBodiesAtOnce: large bodies take room as they come.
+func TestLargeBodiesAtOnce(t *testing.T) {
+	hook, _ := setup(t, nil)
+	chunk := strings.Repeat(" ", 1<<20)
+	var writers []*io.PipeWriter
+	var running sync.WaitGroup
+	codes := make(chan int, 10)
+	for range 10 {
+		body, into := io.Pipe()
+		writers = append(writers, into)
+		running.Go(func() {
+			r := httptest.NewRequest(http.MethodPost, "/validate", body)
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			hook.Validate().ServeHTTP(w, r)
+			body.Close()
+			codes <- w.Code
+		})
+	}
+	// Who sends little takes nothing.
+	for _, w := range writers {
+		if _, err := io.WriteString(w, chunk[:freeBody]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := hook.room.taken.Load(); n != 0 {
+		t.Errorf("%d bytes are taken", n)
+	}
+	for _, w := range writers {
+		for range 7 {
+			if _, err := io.WriteString(w, chunk); err != nil {
+				break
+			}
+		}
+	}
+	if code := <-codes; code != http.StatusTooManyRequests {
+		t.Errorf("got %d", code)
+	}
+	for _, w := range writers {
+		w.Close()
+	}
+	running.Wait()
+	if n := hook.room.taken.Load(); n != 0 {
+		t.Errorf("%d bytes stay taken", n)
+	}
+}
+
+// late is a body that doesn't come.
+type late struct{}
+
+func (late) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+
+func TestBodyThatDoesNotCome(t *testing.T) {
+	hook, _ := setup(t, nil)
+	r := httptest.NewRequest(http.MethodPost, "/validate", late{})
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	hook.Validate().ServeHTTP(w, r)
+	if w.Code != http.StatusRequestTimeout {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestReasonsAreShort: what was sent is quoted in part only.
+func TestReasonsAreShort(t *testing.T) {
+	hook, _ := setup(t, nil)
+	w := send(hook.Validate(), ask(strings.Replace(kindService, "Service", strings.Repeat("ä", 1<<20), 1), "CREATE", `"object":{}`))
+	if n := w.Body.Len(); w.Code != http.StatusBadRequest || n > 2*longestReason {
+		t.Errorf("got %d and %d bytes", w.Code, n)
+	}
+}
+
+func TestLongestTimeout(t *testing.T) {
+	ctx, cancel := deadline(httptest.NewRequest(http.MethodPost, "/validate?timeout=1000h", nil))
+	defer cancel()
+	if at, _ := ctx.Deadline(); time.Until(at) > longestTimeout {
+		t.Errorf("has until %s", at)
+	}
+}
