@@ -19,6 +19,15 @@ test: controlplane ## Run every test but those of make e2e, with the race detect
 e2e: whole-cluster ## Hold every claim against a real cluster with nodes and DNS; K8S=1.34 for another version
 	go test -count=1 -timeout 30m ./test/e2e/...
 
+# How long each is fuzzed.
+FUZZTIME ?= 1m
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reads admission requests and manifests, a minute each; FUZZTIME=1h for longer
+	go test -run '^$$' -fuzz '^FuzzReadReview$$' -fuzztime $(FUZZTIME) ./webhook
+	go test -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) ./webhook
+	go test -run '^$$' -fuzz '^FuzzRead$$' -fuzztime $(FUZZTIME) ./inventory/manifest
+
 .PHONY: build
 build: ## Build both programs into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
