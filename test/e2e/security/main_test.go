@@ -1,0 +1,239 @@
+// Package security holds what the docs say of security and of operation against a
+// real stsguard-webhook, which keeps its own certificates and configurations, and
+// a real API server that finds it through a Service.
+package security
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/guarded"
+)
+
+// Everything is called as in the docs.
+const (
+	namespace = "stsguard-system"
+	name      = "stsguard"         // of the configurations, the ClusterRole and the Lease
+	hook      = "stsguard-webhook" // of the Service and the Deployment
+	secret    = "stsguard-webhook-certs"
+	user      = "system:serviceaccount:stsguard-system:stsguard-webhook"
+	hostname  = hook + "." + namespace + ".svc"
+)
+
+const config = "apiVersion: stsguard.dev/v1alpha1\nkind: Configuration\n"
+
+// cluster is what all tests work with, each in a namespace of its own.
+type cluster struct {
+	*controlplane.ControlPlane
+	client     *kubernetes.Clientset
+	kubeconfig string // stsguard's
+	server     *guarded.Server
+	address    string // of the webhooks, as host:port
+}
+
+var shared cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(controlplane.Run(prepared{m}, &shared.ControlPlane, controlplane.Options{APIServerArgs: []string{"--enable-aggregator-routing=true"}}))
+}
+
+// prepared are the tests, with stsguard started before them.
+type prepared struct{ tests *testing.M }
+
+func (p prepared) Run() int {
+	if err := shared.guard(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return p.tests.Run()
+}
+
+func (c *cluster) guard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var err error
+	quiet := rest.CopyConfig(c.Config)
+	quiet.WarningHandler = rest.NoWarnings{}
+	if c.client, err = kubernetes.NewForConfig(quiet); err != nil {
+		return err
+	}
+	create := metav1.CreateOptions{}
+	if _, err := c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, create); err != nil {
+		return err
+	}
+	if _, err := c.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: hook},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(9443)}}},
+	}, create); err != nil {
+		return err
+	}
+	// The server is a process beside; the Deployment is what one would scale.
+	labels := map[string]string{"app": hook}
+	if _, err := c.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: hook},
+		Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "webhook", Image: hook}}},
+		}},
+	}, create); err != nil {
+		return err
+	}
+	u, err := c.AddUser(user)
+	if err != nil {
+		return err
+	}
+	c.kubeconfig = u.Kubeconfig
+	for _, grant := range []func() error{
+		func() error { return guarded.Grant(ctx, c.client, user) },
+		func() error { return guarded.GrantMetrics(ctx, c.client, user) },
+		func() error {
+			return guarded.GrantRegistration(ctx, c.client, user, guarded.Registration{Name: name, Namespace: namespace, Secret: secret})
+		},
+	} {
+		if err := grant(); err != nil {
+			return err
+		}
+	}
+	return c.serve(ctx)
+}
+
+// serve starts the only replica, and returns when the API server asks it.
+func (c *cluster) serve(ctx context.Context) error {
+	host, err := address()
+	if err != nil {
+		return err
+	}
+	if c.server, err = guarded.StartServer(ctx, c.ControlPlane, guarded.ServerOptions{Kubeconfig: c.kubeconfig, Config: config, Args: []string{
+		"--host=" + host, "--namespace=" + namespace, "--cert-dir=", "--register=" + name, "--service=" + hook,
+		"--metrics-plain-http=false", "--log-level=debug", "--log-format=json",
+	}}); err != nil {
+		return err
+	}
+	if err := c.server.WaitReady(ctx); err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(c.server.Base, "https://"))
+	if err != nil {
+		return err
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return err
+	}
+	c.address = net.JoinHostPort(host, port)
+	if _, err := c.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: hook, Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new(""), Port: new(int32(number))}},
+	}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	return c.server.Process.WaitReady(ctx, "the API server to ask", func(ctx context.Context) error {
+		_, err := c.client.AppsV1().StatefulSets("default").Create(ctx, set("probe", "missing", nil), metav1.CreateOptions{})
+		if apierrors.IsForbidden(err) {
+			return nil
+		}
+		if err == nil {
+			err = c.client.AppsV1().StatefulSets("default").Delete(ctx, "probe", metav1.DeleteOptions{})
+		}
+		return fmt.Errorf("not denied: %v", err)
+	})
+}
+
+// address is one of this machine that may be an endpoint's: the loopback address
+// may not.
+func address() (string, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String(), nil
+		}
+	}
+	return "", fmt.Errorf("this machine has no address but that of loopback, which can't be an endpoint of a Service")
+}
+
+// set is a StatefulSet governed by this Service.
+func set(name, governing string, annotations map[string]string) *appsv1.StatefulSet {
+	labels := map[string]string{"app": name}
+	return &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas:    new(int32(0)),
+			ServiceName: governing,
+			Selector:    &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "nginx"}}},
+			},
+		},
+	}
+}
+
+// trusted is a client's side of TLS that knows stsguard's authority, and that has
+// the server say that it is the webhook.
+func trusted(t *testing.T) *tls.Config {
+	t.Helper()
+	s, err := shared.client.CoreV1().Secrets(namespace).Get(t.Context(), secret, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(s.Data["ca.crt"]) {
+		t.Fatal("no authority in the Secret")
+	}
+	return &tls.Config{RootCAs: pool, ServerName: hostname}
+}
+
+// client asks over TLS.
+func client(t *testing.T) *http.Client {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: trusted(t)}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func newNamespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	ns, err := shared.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns.Name
+}
+
+// eventually tries again for a while.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
