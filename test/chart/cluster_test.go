@@ -105,7 +105,7 @@ func serve(t *testing.T, cp *controlplane.ControlPlane, client *kubernetes.Clien
 	s, err := guarded.StartServer(t.Context(), cp, guarded.ServerOptions{
 		Kubeconfig: user.Kubeconfig,
 		Config:     get[*corev1.ConfigMap](t, all, "stsguard").Data[config.FileName],
-		Args:       append([]string{"--cert-dir=", "--namespace=" + namespace}, args...),
+		Args:       append([]string{"--cert-dir=", "--namespace=" + namespace, "--metrics-plain-http=false"}, args...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +141,7 @@ func serve(t *testing.T, cp *controlplane.ControlPlane, client *kubernetes.Clien
 
 	spoil(t, client)
 	ask(t, s)
+	scrape(t, s, strings.TrimSpace(kubectl(t, cp, nil, "create", "token", "default")))
 	eventually(t, "use of all rights", func() error { return audit.unused(t) })
 
 	// As docs/uninstall.md has it.
@@ -184,6 +185,26 @@ func ask(t *testing.T, s *guarded.Server) {
 	body, err := io.ReadAll(answer.Body)
 	if err != nil || !strings.Contains(string(body), `"allowed":false`) {
 		t.Fatalf("%v: %s %s", err, answer.Status, body)
+	}
+}
+
+// scrape asks for metrics with the token of somebody who may not have them.
+func scrape(t *testing.T, s *guarded.Server, token string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.Replace(s.Metrics, "http://", "https://", 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusForbidden {
+		body, err := io.ReadAll(answer.Body)
+		t.Errorf("metrics: %s %s %v", answer.Status, body, err)
 	}
 }
 

@@ -34,6 +34,8 @@ var rights = []right{
 	{everywhere, "admissionregistration.k8s.io", []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, "", []string{"create"}, "making its own webhook configurations; a name can't be asked for here"},
 	{everywhere, "admissionregistration.k8s.io", []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, "stsguard", []string{"get", "list", "watch", "update"}, "keeping them"},
 	{everywhere, "rbac.authorization.k8s.io", []string{"clusterroles"}, "stsguard", []string{"get"}, "whether it is installed still: the configurations belong to this ClusterRole"},
+	{everywhere, "authentication.k8s.io", []string{"tokenreviews"}, "", []string{"create"}, "who wants to read metrics"},
+	{everywhere, "authorization.k8s.io", []string{"subjectaccessreviews"}, "", []string{"create"}, "whether they may"},
 	{own, "", []string{"secrets"}, "", []string{"create"}, "making the Secret of its certificates"},
 	{own, "", []string{"secrets"}, "stsguard-webhook-certs", []string{"get", "list", "watch", "update"}, "rotating them; neither of both with certificates of others"},
 	{own, "coordination.k8s.io", []string{"leases"}, "", []string{"create"}, "agreeing on the replica that does all this"},
@@ -64,6 +66,8 @@ func TestRights(t *testing.T) {
 	}{
 		"defaults":     {nil, func(right) bool { return true }},
 		"cert-manager": {[]string{"certificates.source=cert-manager"}, func(r right) bool { return !slices.Contains(r.resources, "secrets") }},
+		"no metrics":   {[]string{"metrics.enabled=false"}, func(r right) bool { return !strings.HasPrefix(r.group, "auth") }},
+		"plain":        {[]string{"metrics.plainHTTP=true"}, func(r right) bool { return !strings.HasPrefix(r.group, "auth") }},
 		"secret":       {[]string{"certificates.source=secret"}, func(r right) bool { return !slices.Contains(r.resources, "secrets") }},
 	} {
 		t.Run(name, func(t *testing.T) {
