@@ -119,7 +119,7 @@ func readRule(m *ast.Module) (Rule, error) {
 		return Rule{}, err
 	}
 	r.Alone = looksOnlyAtSubject(m, r.Subject)
-	r.guards, r.demands = guards(m), demands(m)
+	r.guards = guards(m)
 	return r, nil
 }
 
@@ -371,6 +371,6 @@ func isGuard(e *ast.Expr) bool {
 	if e.Negated || len(e.With) > 0 || !e.IsCall() || !e.Operator().Equal(ast.Equal.Ref()) || len(e.Operands()) != 2 {
 		return false
 	}
-	ref, ok := e.Operand(0).Value.(ast.Ref)
-	return ok && ref.HasPrefix(ast.InputRootRef) && ref.IsGround() && ast.IsScalar(e.Operand(1).Value)
+	ref, _ := e.Operand(0).Value.(ast.Ref)
+	return isPlainRef(e.Operand(0)) && ref.HasPrefix(ast.InputRootRef) && ast.IsScalar(e.Operand(1).Value)
 }

@@ -159,7 +159,9 @@ func parse(sources []Source) (*modules, error) {
 		}
 		known[r.ID] = source
 		if source.own {
-			r.File = source.File
+			r.File, r.demands = source.File, anything
+		} else {
+			r.demands = demands(m)
 		}
 		bindSchema(m, r.Subject)
 		out.catalog = append(out.catalog, &r)

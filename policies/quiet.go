@@ -86,13 +86,21 @@ func items(v ast.Value) (out []ast.Value) {
 	return out
 }
 
+// anything are the demands of a rule that has to be asked about everything: of
+// the users' own there is no test that shows that they were understood.
+var anything = []body{{}}
+
 // demands are the bodies of the rule's findings. Where each of them has a
 // condition that doesn't hold, the rule finds nothing.
 func demands(m *ast.Module) []body {
 	for _, i := range m.Imports {
-		if name := string(i.Name()); operators[name] != nil || functions[name] != nil {
-			return []body{{}} // it means something else here
+		name := i.Name()
+		if operators[string(name)] != nil || functions[string(name)] != nil || len(bodies(m, name, deepest)) > 0 {
+			return anything // it means something else here
 		}
+	}
+	if !absent(m, ast.Var("findings"), true) {
+		return anything
 	}
 	return bodies(m, ast.Var("findings"), 0)
 }
@@ -100,6 +108,16 @@ func demands(m *ast.Module) []body {
 // deepest is how far helpers are followed. Nobody has looked yet whether one
 // leads back to itself.
 const deepest = 3
+
+// absent says whether what the rules of the name make is undefined, or an empty
+// set if that will do, where none of their bodies holds. Of any other set or
+// object there always is one.
+func absent(m *ast.Module, name ast.Value, set bool) bool {
+	return !slices.ContainsFunc(m.Rules, func(r *ast.Rule) bool {
+		return r.Head.Ref()[0].Value.Compare(name) == 0 &&
+			(len(r.Head.Ref()) > 1 || r.Head.RuleKind() == ast.MultiValue && !set)
+	})
+}
 
 // bodies are those of all rules of the name.
 func bodies(m *ast.Module, name ast.Value, depth int) (out []body) {
@@ -121,11 +139,11 @@ func bodyOf(m *ast.Module, expressions ast.Body, depth int) body {
 		switch terms := e.Terms.(type) {
 		case *ast.SomeDecl:
 			for _, t := range terms.Symbols {
-				declare(each, t)
+				declare(each, t, len(e.With) == 0)
 			}
 		case []*ast.Term:
-			if v, ok := e.Operand(0).Value.(ast.Var); ok && e.IsAssignment() {
-				each[v] = operand{}
+			if e.IsAssignment() {
+				unknown(each, e.Operand(0))
 			}
 		}
 	}
@@ -140,21 +158,21 @@ func bodyOf(m *ast.Module, expressions ast.Body, depth int) body {
 
 // declare notes what the variables stand for that are declared in `some x`, or
 // in `some x in input.list`.
-func declare(each map[ast.Var]operand, declaration *ast.Term) {
-	switch v := declaration.Value.(type) {
-	case ast.Var:
-		each[v] = operand{}
-	case ast.Call:
-		for _, t := range v[1:] {
-			if name, ok := t.Value.(ast.Var); ok {
-				each[name] = operand{}
-			}
-		}
-		name, ok := v[1].Value.(ast.Var)
-		if list := v[len(v)-1]; ok && len(v) == 3 && isPlainRef(list) {
-			each[name] = operand{ref: list.Value.(ast.Ref), each: true}
+func declare(each map[ast.Var]operand, declaration *ast.Term, plain bool) {
+	unknown(each, declaration)
+	if v, ok := declaration.Value.(ast.Call); ok && plain && len(v) == 3 && isPlainRef(v[2]) {
+		if name, ok := v[1].Value.(ast.Var); ok {
+			each[name] = operand{ref: v[2].Value.(ast.Ref), each: true}
 		}
 	}
+}
+
+// unknown notes that all variables in the term may stand for something unknown.
+func unknown(each map[ast.Var]operand, t *ast.Term) {
+	ast.WalkVars(t, func(v ast.Var) bool {
+		each[v] = operand{}
+		return false
+	})
 }
 
 func conditionOf(m *ast.Module, e *ast.Expr, each map[ast.Var]operand, depth int) (c condition, ok bool) {
@@ -165,7 +183,7 @@ func conditionOf(m *ast.Module, e *ast.Expr, each map[ast.Var]operand, depth int
 	switch t := e.Terms.(type) {
 	case *ast.Term:
 		name, isName := t.Value.(ast.Var)
-		if _, declared := each[name]; isName && !declared && depth < deepest {
+		if _, declared := each[name]; isName && !declared && depth < deepest && absent(m, name, false) {
 			c.helper = bodies(m, name, depth+1)
 			return c, len(c.helper) > 0
 		}
