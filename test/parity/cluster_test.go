@@ -176,6 +176,7 @@ func TestParity(t *testing.T) {
 			enforced := newSpace(t, g, nil)
 			var refusals []string
 			for _, o := range inOrder(objects, "Service") {
+				waitForCache(t, g)
 				if err := enforced.create(t, o); err != nil {
 					refusals = append(refusals, err.Error())
 					checkRefusal(t, err)
@@ -188,6 +189,7 @@ func TestParity(t *testing.T) {
 			warned := newSpace(t, g, map[string]string{"stsguard.dev/enforce": "none"})
 			said := []string{}
 			for _, o := range inOrder(objects, "Service") {
+				waitForCache(t, g)
 				if err := warned.create(t, o); err != nil {
 					if !apierrors.IsInvalid(err) {
 						t.Errorf("a namespace that only warns: %v", err)
@@ -299,21 +301,28 @@ func TestInjection(t *testing.T) {
 	}
 }
 
-// waitForCache waits until the webhook has heard of every StatefulSet: what it
-// injects follows from what it knows.
+// waitForCache waits until the webhook has heard of every Service and
+// StatefulSet: what it injects follows from what it knows, and what it allows
+// may.
 func waitForCache(t *testing.T, g *guarded.Guarded) {
 	t.Helper()
+	services, err := g.Client.CoreV1().Services("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sets, err := g.Client.AppsV1().StatefulSets("").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("stsguard_cached_objects{kind=\"StatefulSet\"} %d\n", len(sets.Items))
 	for t.Context().Err() == nil {
 		metrics, err := g.Server.Scrape(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(metrics, want) {
+		knows := func(kind string, count int) bool {
+			return strings.Contains(metrics, fmt.Sprintf("stsguard_cached_objects{kind=%q} %d\n", kind, count))
+		}
+		if knows("Service", len(services.Items)) && knows("StatefulSet", len(sets.Items)) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
