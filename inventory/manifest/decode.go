@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	goyaml "go.yaml.in/yaml/v2"
 	appsv1 "k8s.io/api/apps/v1"
@@ -276,6 +277,9 @@ func (h *head) set(key []byte, value gojson.RawMessage) {
 func text(value gojson.RawMessage) (s string, absent bool) {
 	if len(value) == 0 || string(value) == "null" {
 		return "", true
+	}
+	if end := len(value) - 1; value[0] == '"' && bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value) {
+		return string(value[1:end]), false // as nearly all are
 	}
 	if json.UnmarshalCaseSensitivePreserveInts(value, &s) != nil {
 		return "", false

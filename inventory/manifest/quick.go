@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
@@ -72,6 +73,10 @@ const (
 // or takes for the end of a line where others don't.
 func isQuickText(data []byte) bool {
 	for i := 0; i < len(data); {
+		if len(data)-i >= 8 && isPrintable(binary.LittleEndian.Uint64(data[i:])) {
+			i += 8
+			continue
+		}
 		c := data[i]
 		if c < utf8.RuneSelf {
 			if c < ' ' && c != '\n' && c != '\t' || c == 0x7f {
@@ -88,6 +93,13 @@ func isQuickText(data []byte) bool {
 		}
 	}
 	return true
+}
+
+// isPrintable says whether eight bytes are all from ' ' to '~': none is below,
+// which takes from the highest bit, and none adds to it.
+func isPrintable(bytes uint64) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	return (bytes-each*' '|bytes+each|bytes)&high == 0
 }
 
 // quickReaders keep their memory for the next document.
