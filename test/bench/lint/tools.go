@@ -2,41 +2,47 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 )
 
 // tool is a program that checks manifests.
 type tool struct {
-	name, module, version string
+	name string
+	// module is where it is downloaded from and program the package in it.
+	module, version, program string
 	// args are those to check the files with, which stand in dir. rules is a
 	// directory with rules that ask for no more than that each StatefulSet's
 	// Service is there and headless.
 	args func(rules, dir string, files []string) []string
 
-	path string // where it is installed
+	path string // where it is built
 }
 
-// tools are what the Go toolchain builds from a module. kube-linter can't be
-// built in that way.
 var tools = []tool{
-	{name: "kube-score", module: "github.com/zegl/kube-score/cmd/kube-score", version: "v1.20.0",
+	{name: "kube-linter", module: "github.com/stackrox/kube-linter", version: "v0.8.3", program: "./cmd/kube-linter",
+		args: func(_, dir string, _ []string) []string {
+			return []string{"lint", "--do-not-auto-add-defaults", "--include", "dangling-service,exposed-services", dir}
+		}},
+	{name: "kube-score", module: "github.com/zegl/kube-score", version: "v1.20.0", program: "./cmd/kube-score",
 		args: func(_, _ string, files []string) []string { return append([]string{"score", "-o", "ci"}, files...) }},
-	{name: "conftest", module: "github.com/open-policy-agent/conftest", version: "v0.71.1",
+	{name: "conftest", module: "github.com/open-policy-agent/conftest", version: "v0.71.1", program: ".",
 		args: func(rules, dir string, _ []string) []string {
 			return []string{"test", "--combine", "--policy", filepath.Join(rules, "conftest"), dir}
 		}},
-	{name: "gator", module: "github.com/open-policy-agent/gatekeeper/v3/cmd/gator", version: "v3.23.1",
+	{name: "gator", module: "github.com/open-policy-agent/gatekeeper/v3", version: "v3.23.1", program: "./cmd/gator",
 		args: func(rules, dir string, _ []string) []string {
 			return []string{"test", "-f", filepath.Join(rules, "gator"), "-f", dir}
 		}},
 }
 
-// install installs the tools under bin, unless they are there.
+// install builds the tools under bin, unless they are there. It builds them
+// in their modules' own directories: kube-linter's go.mod has another path
+// than the one it is downloaded from, which `go install` doesn't take.
 func install(ctx context.Context) ([]tool, error) {
 	installed := append([]tool{}, tools...)
 	for i := range installed {
@@ -45,16 +51,25 @@ func install(ctx context.Context) ([]tool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find bin: %w", err)
 		}
-		t.path = filepath.Join(bin, path.Base(t.module))
+		t.path = filepath.Join(bin, t.name)
 		if _, err := os.Stat(t.path); err == nil {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "installing %s %s, which takes minutes\n", t.name, t.version)
-		cmd := exec.CommandContext(ctx, "go", "install", t.module+"@"+t.version)
-		cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			return nil, fmt.Errorf("install %s: %w", t.name, err)
+		fmt.Fprintf(os.Stderr, "building %s %s, which takes minutes\n", t.name, t.version)
+		download := exec.CommandContext(ctx, "go", "mod", "download", "-json", t.module+"@"+t.version)
+		answer, err := download.Output()
+		if err != nil {
+			return nil, fmt.Errorf("download %s: %w: %s", t.name, err, answer)
+		}
+		var module struct{ Dir string }
+		if err := json.Unmarshal(answer, &module); err != nil {
+			return nil, fmt.Errorf("download %s: read go's answer: %w", t.name, err)
+		}
+		build := exec.CommandContext(ctx, "go", "build", "-C", module.Dir, "-o", t.path, t.program)
+		build.Env = append(os.Environ(), "GOFLAGS=")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return nil, fmt.Errorf("build %s: %w", t.name, err)
 		}
 	}
 	return installed, nil
