@@ -45,8 +45,8 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@test/controlplane/build.sh
 
 .PHONY: whole-cluster
-whole-cluster: ## Build kube-scheduler, kwok and CoreDNS too
-	@test/controlplane/build.sh nodes dns
+whole-cluster: ## Build kube-scheduler, kwok, CoreDNS and Helm too
+	@test/controlplane/build.sh nodes dns helm
 
 # The tests of these packages hold generated files against what they come from.
 GENERATED := ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli ./test/chart

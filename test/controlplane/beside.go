@@ -52,7 +52,7 @@ func (p *Process) Log() string { return p.process.log }
 // IssueServing makes a certificate for a server on the loopback address, and
 // its key, in PEM. Whoever trusts Config.CAData trusts it.
 func (c *ControlPlane) IssueServing() (certificate, key []byte, err error) {
-	pair, err := c.authority.server()
+	pair, err := c.authority.server(nil)
 	return pair.certificate, pair.key, err
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# build.sh [nodes] [dns]
+# build.sh [nodes] [dns] [helm]
 #
 # Builds the throwaway control plane (etcd, kube-apiserver,
 # kube-controller-manager, kubectl) from its Go modules into
 # bin/controlplane, unless it is there already; with "nodes" kube-scheduler and
-# kwok too, with "dns" CoreDNS. With K8S=1.34 they are of that version of
+# kwok too, with "dns" CoreDNS, with "helm" Helm. With K8S=1.34 they are of that version of
 # Kubernetes and go into bin/controlplane-1.34; the versions are the directories
 # below kubernetes/, and without K8S it is the newest.
 #
@@ -121,6 +121,7 @@ component() {
   case $name in
     etcd) build etcd go.etcd.io/etcd/server/v3 etcd "$(required go.etcd.io/etcd/server/v3 etcd)" "half a minute" "" ;;
     kwok) build kwok sigs.k8s.io/kwok/cmd/kwok kwok "$(required sigs.k8s.io/kwok kwok)" "a minute" "" ;;
+    helm) build helm helm.sh/helm/v4/cmd/helm helm "$(required helm.sh/helm/v4 helm)" "half a minute" "-X helm.sh/helm/v4/internal/version.version=$(required helm.sh/helm/v4 helm)" ;;
     coredns) build coredns github.com/coredns/coredns coredns "$(required github.com/coredns/coredns coredns)" "a minute" "" ;;
     kube-apiserver) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "two minutes" "$(kubernetes_ldflags)" ;;
     *) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "a minute" "$(kubernetes_ldflags)" ;;
@@ -134,6 +135,7 @@ for part in "$@"; do
   case $part in
     nodes) component kube-scheduler; component kwok ;;
     dns) component coredns ;;
-    *) fail "there are the parts nodes and dns, not $part" ;;
+    helm) component helm ;;
+    *) fail "there are the parts nodes, dns and helm, not $part" ;;
   esac
 done

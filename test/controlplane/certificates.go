@@ -44,12 +44,17 @@ func newAuthority() (*authority, error) {
 	return a, nil
 }
 
-// server is a certificate for a server on the loopback address.
-func (a *authority) server() (keyPair, error) {
+// server is a certificate for a server on the loopback address and, unless it is
+// nil, another one.
+func (a *authority) server(address net.IP) (keyPair, error) {
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1)}
+	if address != nil {
+		addresses = append(addresses, address)
+	}
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: "localhost"},
 		DNSNames:    []string{"localhost", "kubernetes.default.svc"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses: addresses,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 }

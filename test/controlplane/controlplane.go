@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -60,6 +61,12 @@ type Options struct {
 	// server can tell, and are ready at once unless they have the annotation
 	// NotReady. Nodes need the controller manager.
 	Nodes int
+	// Scheduler starts kube-scheduler for nodes that somebody else adds. With
+	// Nodes it is there anyhow.
+	Scheduler bool
+	// Address is where pods reach the API server, which by itself has no other
+	// than the loopback address.
+	Address net.IP
 	// DNS starts CoreDNS for the domain cluster.local.
 	DNS bool
 	// Output gets a line per component that is ready. Nil: nobody is told.
@@ -214,7 +221,7 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	c.server = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
-	if err := c.writeCredentials(); err != nil {
+	if err := c.writeCredentials(opts.Address); err != nil {
 		return err
 	}
 
@@ -282,10 +289,15 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	ready(controllerManager)
-	if opts.Nodes == 0 {
-		return nil
+	if opts.Scheduler || opts.Nodes > 0 {
+		if err := c.startScheduler(ctx, ready); err != nil {
+			return err
+		}
 	}
-	return c.startNodes(ctx, client, opts.Nodes, ready)
+	if opts.Nodes > 0 {
+		return c.startNodes(ctx, client, opts.Nodes, ready)
+	}
+	return nil
 }
 
 // runBinary starts a component and keeps it for Stop and Wait.
@@ -304,12 +316,12 @@ func (c *ControlPlane) runBinary(name string, args ...string) (*process, error) 
 }
 
 // writeCredentials writes the files which the arguments below name.
-func (c *ControlPlane) writeCredentials() error {
+func (c *ControlPlane) writeCredentials(address net.IP) error {
 	var err error
 	if c.authority, err = newAuthority(); err != nil {
 		return err
 	}
-	serving, err := c.authority.server()
+	serving, err := c.authority.server(address)
 	if err != nil {
 		return err
 	}
@@ -383,6 +395,9 @@ func apiServerArgs(port int, opts Options) []string {
 	if opts.WithoutControllerManager {
 		// Nobody creates service accounts, without which this plugin lets no pod in.
 		args = append(args, "--disable-admission-plugins=ServiceAccount")
+	}
+	if opts.Address != nil {
+		args = append(args, "--bind-address=0.0.0.0")
 	}
 	return append(args, opts.APIServerArgs...)
 }

@@ -21,9 +21,7 @@ const NotReady = "test.stsguard.dev/ready"
 //go:embed stages.yaml
 var stages []byte
 
-// startNodes starts the scheduler, and kwok in place of the kubelets, and adds
-// that many nodes.
-func (c *ControlPlane) startNodes(ctx context.Context, client kubernetes.Interface, count int, ready func(string)) error {
+func (c *ControlPlane) startScheduler(ctx context.Context, ready func(string)) error {
 	ports, err := freePorts(1)
 	if err != nil {
 		return err
@@ -56,7 +54,11 @@ func (c *ControlPlane) startNodes(ctx context.Context, client kubernetes.Interfa
 		return err
 	}
 	ready(scheduler)
+	return nil
+}
 
+// startNodes starts kwok in place of the kubelets, and adds that many nodes.
+func (c *ControlPlane) startNodes(ctx context.Context, client kubernetes.Interface, count int, ready func(string)) error {
 	if err := os.WriteFile(filepath.Join(c.Dir, "stages.yaml"), stages, 0o600); err != nil {
 		return fmt.Errorf("write kwok's stages: %w", err)
 	}
