@@ -42,7 +42,7 @@ func Unpacked(dir string) *Image { return &Image{filepath.Join(dir, "bundle")} }
 
 // config is what runc is told to run a container of a pod: what the image says,
 // and what the pod does.
-func (i *Image) config(c *corev1.Container, env, args []string, netns string, mounts []mount) ([]byte, error) {
+func (i *Image) config(hostname string, c *corev1.Container, env []string, netns string, mounts []mount) ([]byte, error) {
 	content, err := os.ReadFile(filepath.Join(i.bundle, "config.json"))
 	if err != nil {
 		return nil, fmt.Errorf("read the image: %w", err)
@@ -52,12 +52,12 @@ func (i *Image) config(c *corev1.Container, env, args []string, netns string, mo
 		return nil, fmt.Errorf("read the image: %w", err)
 	}
 	process, linux, root := config["process"].(object), config["linux"].(object), config["root"].(object)
+	config["hostname"] = hostname
 	process["terminal"] = false
 	if len(c.Command) > 0 {
 		process["args"] = []any{}
-		args = append(slices.Clone(c.Command), args...)
 	}
-	for _, arg := range args {
+	for _, arg := range slices.Concat(c.Command, c.Args) {
 		process["args"] = append(process["args"].([]any), arg)
 	}
 	for _, e := range env {

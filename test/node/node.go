@@ -8,6 +8,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -102,23 +103,25 @@ func (n *Node) join(ctx context.Context) error {
 		corev1.ResourceMemory: resource.MustParse("16Gi"),
 		corev1.ResourcePods:   resource.MustParse("110"),
 	}
-	node, err := n.client.CoreV1().Nodes().Create(ctx, &corev1.Node{
+	if _, err := n.client.CoreV1().Nodes().Create(ctx, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: map[string]string{
 			corev1.LabelHostname: n.Name, corev1.LabelOSStable: "linux", corev1.LabelTopologyZone: "zone-" + n.Name,
 		}},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	}, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	now := metav1.Now()
-	node.Status = corev1.NodeStatus{
+	patch, err := json.Marshal(object{"status": corev1.NodeStatus{
 		Capacity: resources, Allocatable: resources,
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: Address.String()}},
 		Conditions: []corev1.NodeCondition{{
 			Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: now, LastTransitionTime: now,
 		}},
+	}})
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
 	}
-	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
+	if _, err := n.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
 	for {

@@ -144,7 +144,7 @@ func (p *pod) start(netns string) (*container, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := image.config(spec, env, spec.Args, netns, mounts)
+	config, err := image.config(p.name, spec, env, netns, mounts)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +226,8 @@ func (p *pod) attend(c *container) (over bool) {
 		case <-p.node.ctx.Done():
 			return p.end(c, 0)
 		case <-c.done:
+			// A kubelet looks once a second.
+			p.wait(time.Second)
 			return false
 		case <-p.changed:
 			if grace, ends := p.ends(); ends {
