@@ -22,7 +22,7 @@ const reviewTimeout = 10 * time.Second
 
 // metricsOptions are how metrics are served: with the certificate of the webhooks,
 // and to those whom the API server lets get them.
-func metricsOptions(o options, served []func(*tls.Config)) metricsserver.Options {
+func metricsOptions(o options, getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) metricsserver.Options {
 	if o.metricsPlain {
 		return metricsserver.Options{BindAddress: o.metricsAddress}
 	}
@@ -30,8 +30,7 @@ func metricsOptions(o options, served []func(*tls.Config)) metricsserver.Options
 		BindAddress:    o.metricsAddress,
 		SecureServing:  true,
 		FilterProvider: authorize,
-		CertDir:        o.certDir,
-		TLSOpts:        served,
+		TLSOpts:        []func(*tls.Config){secure, func(c *tls.Config) { c.GetCertificate = getCertificate }},
 	}
 }
 

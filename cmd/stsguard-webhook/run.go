@@ -7,21 +7,24 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
-	"slices"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/stsguard/stsguard/inventory/cluster"
 	"github.com/stsguard/stsguard/verdict"
@@ -126,26 +129,36 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		return err
 	}
 
-	served := []func(*tls.Config){secure}
+	var files *certwatcher.CertWatcher
+	secured := &tls.Config{}
+	secure(secured)
 	if registered != nil && registered.secret != nil {
-		served = append(served, func(c *tls.Config) { c.GetCertificate = registered.secret.GetCertificate })
+		secured.GetCertificate = registered.secret.GetCertificate
+	} else {
+		if files, err = certwatcher.New(filepath.Join(o.certDir, corev1.TLSCertKey), filepath.Join(o.certDir, corev1.TLSPrivateKeyKey)); err != nil {
+			return fmt.Errorf("watch --cert-dir: %w", err)
+		}
+		secured.GetCertificate = files.GetCertificate
 	}
-	secured := slices.Clone(served)
+	getCertificate := secured.GetCertificate
 	validate, mutate := hook.Validate(), hook.Mutate()
 	if o.clientCA != "" {
 		callers := &callers{path: o.clientCA, names: o.clientNames}
-		secured = append(secured, callers.secure)
+		callers.secure(secured)
 		validate, mutate = callers.allow(validate), callers.allow(mutate)
 	}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir, TLSOpts: secured})
-	for path, handler := range map[string]http.Handler{"/validate": validate, "/mutate": mutate, "/": http.NotFoundHandler()} {
-		server.Register(path, timed(handler))
+	paths := http.NewServeMux()
+	paths.Handle("/validate", validate)
+	paths.Handle("/mutate", mutate)
+	server := &server{
+		address: net.JoinHostPort(o.host, strconv.Itoa(o.port)), tls: secured, handler: paths,
+		log: log.WithName("server"), stopping: ctx.Done(),
 	}
 	m, err := manager.New(connection, manager.Options{
 		Logger:                 log,
 		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },
 		HealthProbeBindAddress: o.healthAddress,
-		Metrics:                metricsOptions(o, served),
+		Metrics:                metricsOptions(o, getCertificate),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
@@ -162,7 +175,7 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 			}
 			return nil
 		}),
-		m.AddReadyzCheck("server", server.StartedChecker()),
+		m.AddReadyzCheck("server", server.ready),
 		m.AddReadyzCheck("running", func(*http.Request) error {
 			select {
 			case <-stopping:
@@ -172,6 +185,9 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 			}
 		}),
 	)
+	if files != nil {
+		err = errors.Join(err, m.Add(files))
+	}
 	if registered != nil {
 		err = errors.Join(err, registered.addTo(m))
 	}
