@@ -219,6 +219,7 @@ func (p *pod) attend(c *container) (over bool) {
 	if container.LivenessProbe != nil {
 		go p.probe(ctx, container.LivenessProbe, container, alive)
 	}
+	stale := false // the volumes could not be written
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -235,8 +236,10 @@ func (p *pod) attend(c *container) (over bool) {
 			}
 		case <-second.C:
 			// What fails is tried again; the pod keeps what it has.
-			if err := p.writeVolumes(p.node.ctx); err != nil {
-				p.node.log.Warn("volumes not written", "pod", p.name, "error", err)
+			err := p.writeVolumes(p.node.ctx)
+			if (err != nil) != stale {
+				stale = err != nil
+				p.node.log.Info("volumes written", "pod", p.name, "error", err)
 			}
 		case healthy := <-ready:
 			p.setReady(healthy)
