@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
@@ -26,6 +28,12 @@ type Cache struct {
 	missing    sync.WaitGroup
 	synced     chan struct{}
 }
+
+// backoff is how long a watch that failed waits until the next attempt: never
+// longer than two to three seconds, however long the API server has been away.
+// Client-go's own grows to a minute, and so long the cache would lag behind an
+// API server that is back. Three watches for each replica are no burden to it.
+var backoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 3, Cap: 2 * time.Second}
 
 // NewCache prepares a cache that is empty until Start.
 func NewCache(clients *Clients) *Cache {
@@ -131,7 +139,7 @@ func addReflector[T, L runtime.Object, V comparable](c *Cache, client typedClien
 	var example T
 	c.reflectors = append(c.reflectors, cache.NewReflectorWithOptions(
 		cache.ToListWatcherWithWatchListSemantics(lw, client), example, store,
-		cache.ReflectorOptions{Name: "stsguard", TypeDescription: fmt.Sprintf("%T", example)},
+		cache.ReflectorOptions{Name: "stsguard", TypeDescription: fmt.Sprintf("%T", example), Backoff: &backoff},
 	))
 }
 

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -142,6 +143,51 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCacheAfterAnOutage: the longer the API server is away, the longer a watch
+// may wait before it tries again, but only up to a few seconds.
+func TestCacheAfterAnOutage(t *testing.T) {
+	client, clients := connect(t)
+	c := NewCache(clients)
+	go func() { _ = c.Start(t.Context()) }()
+	if !c.WaitForSync(t.Context()) {
+		t.Fatal("not synced")
+	}
+	server, err := cp.Component("kube-apiserver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Stop(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	// So long that client-go's own watches would wait up to 25 seconds.
+	time.Sleep(20 * time.Second)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.WaitReady(t.Context(), "the API server", func(ctx context.Context) error {
+		return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	back := time.Now()
+	ns := newNamespace(t, client, nil)
+	if _, err := client.CoreV1().Services(ns).Create(t.Context(), service("web"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.AppsV1().StatefulSets(ns).Create(t.Context(), set("web"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what comes after an outage", func() bool {
+		return c.Namespace(ns) != nil && len(c.ServicesNamed(ns, "web")) == 1 && len(c.StatefulSets(ns)) == 1
+	})
+	took := time.Since(back)
+	t.Logf("the cache is whole %.1fs after the API server is ready", took.Seconds())
+	if took > 6*time.Second {
+		t.Errorf("took %s", took)
 	}
 }
 

@@ -60,8 +60,6 @@ func TestOutages(t *testing.T) {
 	restart := func(name string, signal os.Signal) {
 		s.outage(t, fmt.Sprintf("%s gets %s", name, signal), 0, func(t *testing.T) { s.restart(t, name, signal) })
 	}
-	// After each failure the webhook waits longer before it watches again, up to
-	// half a minute, unless it is restarted itself: hence the order.
 	const seconds = 2 * time.Second
 	s.outage(t, "the cache is seconds behind", seconds, func(t *testing.T) {
 		p.setDelay(seconds)
