@@ -231,7 +231,7 @@ func connect(kubeconfig string) (*rest.Config, error) {
 	return c, nil
 }
 
-// register makes metrics of how much the cache holds.
+// register makes metrics of how much the cache holds, and how far it may be behind.
 func register(registry prometheus.Registerer, cache *cluster.Cache) error {
 	for kind, count := range map[string]func() int{
 		"Service":     func() int { return cache.Count().Services },
@@ -245,6 +245,12 @@ func register(registry prometheus.Registerer, cache *cluster.Cache) error {
 		}, func() float64 { return float64(count()) })); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
+	}
+	if err := registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "stsguard_cache_heard_timestamp_seconds",
+		Help: "When the API server last told the cache of changes, or that there were none.",
+	}, func() float64 { return float64(cache.Heard().Unix()) })); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	return nil
 }

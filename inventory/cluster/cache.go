@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +27,7 @@ type Cache struct {
 
 	store      *inventory.Store
 	reflectors []*cache.Reflector
+	heard      []*moment
 	missing    sync.WaitGroup
 	synced     chan struct{}
 }
@@ -110,6 +113,22 @@ func (c *Cache) WaitForSync(ctx context.Context) bool {
 // Count says how many objects there are.
 func (c *Cache) Count() inventory.Count { return c.store.Count() }
 
+// Heard is since when the cache may be behind: of some kind the API server has
+// told nothing since then, not even that nothing has changed. Before it has told
+// anything at all, it is when the cache was made.
+func (c *Cache) Heard() time.Time {
+	var all []time.Time
+	for _, m := range c.heard {
+		all = append(all, *m.Load())
+	}
+	return slices.MinFunc(all, time.Time.Compare)
+}
+
+// moment is a point in time that moves.
+type moment struct{ atomic.Pointer[time.Time] }
+
+func (m *moment) now() { m.Store(new(time.Now())) }
+
 // everywhere gathers the objects of all namespaces.
 func everywhere[V any](store *inventory.Store, in func(namespace string) []V) []V {
 	var out []V
@@ -128,12 +147,18 @@ type typedClient[L runtime.Object] interface {
 func addReflector[T, L runtime.Object, V comparable](c *Cache, client typedClient[L], store *kindStore[T, V]) {
 	c.missing.Add(1)
 	store.replaced = sync.OnceFunc(c.missing.Done)
+	store.heard.now()
+	c.heard = append(c.heard, &store.heard)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			return client.List(ctx, options)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return client.Watch(ctx, options)
+			w, err := client.Watch(ctx, options)
+			if err == nil {
+				store.heard.now()
+			}
+			return w, err
 		},
 	}
 	var example T
@@ -152,6 +177,7 @@ type kindStore[T runtime.Object, V comparable] struct {
 	names    func(V) (namespace, name string)
 	all      func() []V
 	replaced func()
+	heard    moment
 }
 
 // Transformer lets the Reflector convert objects while it still gathers the
@@ -206,8 +232,13 @@ func (s *kindStore[T, V]) Replace(list []any, _ string) error {
 			s.remove(s.names(v))
 		}
 	}
+	s.heard.now()
 	s.replaced()
 	return nil
 }
+
+// UpdateResourceVersion is called for each event of a watch. When nothing
+// changes, there is one about once a minute that says so.
+func (s *kindStore[T, V]) UpdateResourceVersion(string) { s.heard.now() }
 
 func (s *kindStore[T, V]) Resync() error { return nil }

@@ -104,6 +104,7 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 	if !c.WaitForSync(ctx) || !c.Synced() {
 		t.Fatal("not synced")
 	}
+	started := time.Now()
 	// What was there at the start is there without waiting.
 	if got := c.ServicesNamed(ns, "before"); len(got) != 1 || !got[0].Headless() {
 		t.Fatalf("got %v", got)
@@ -131,6 +132,7 @@ func TestCacheFollowsTheCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the label goes", func() bool { return len(c.Namespace(ns).Labels) == 0 })
+	eventually(t, "it has heard of every kind", func() bool { return c.Heard().After(started) })
 
 	if err := services.Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -164,6 +166,9 @@ func TestCacheAfterAnOutage(t *testing.T) {
 	}
 	// So long that client-go's own watches would wait up to 25 seconds.
 	time.Sleep(20 * time.Second)
+	if ago := time.Since(c.Heard()); ago < 15*time.Second {
+		t.Errorf("heard %s ago of an API server that was gone", ago)
+	}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
