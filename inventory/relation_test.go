@@ -107,6 +107,11 @@ func TestSimilar(t *testing.T) {
 	}{
 		{"nginx", "nginxx", true}, {"nginx", "ngnix", false}, {"nginx-svc", "nginx", true}, {"release-nginx", "nginx", true},
 		{"a", "b", false}, {"db", "dbs", false}, {"", "a", false}, {"postgres", "postgers", true}, {"web", "wab", true},
+		// What both begin and end with says nothing.
+		{"db-headless", "web-headless", false}, {"shop-db-headless", "shop-web-headless", false}, {"web-0", "web-1", false},
+		{"shop-read", "shop-lead", true}, {"shop-ab", "shop-ac", false}, {"shop-a-x", "shop-b-x", false},
+		{"wab-headless", "web-headless", true}, {"web-hedless", "web-headless", true}, {"webheadless", "web-headless", true},
+		{"shop-cach-headless", "shop-cache-headless", true}, {"web-a-web", "web-web", false},
 	} {
 		if got := similar(tc.a, tc.b); got != tc.want {
 			t.Errorf("similar(%q, %q) = %v", tc.a, tc.b, got)

@@ -14,7 +14,7 @@ import (
 const maxTypos = 2
 
 // similar says whether b may be what somebody meant who wrote a: up to two
-// typing errors in names of some length, or one the other with words before or
+// typing errors in words of some length, or one the other with words before or
 // behind it.
 func similar(a, b string) bool {
 	if a == "" || b == "" {
@@ -23,9 +23,25 @@ func similar(a, b string) bool {
 	if strings.HasPrefix(a, b+"-") || strings.HasPrefix(b, a+"-") || strings.HasSuffix(a, "-"+b) || strings.HasSuffix(b, "-"+a) {
 		return true
 	}
+	a, b = differing(a, b)
 	shorter := min(len(a), len(b))
 	return max(len(a), len(b))-shorter <= maxTypos && levenshtein.ComputeDistance(a, b) <= min(maxTypos, shorter/3)
 }
+
+// differing cuts off the words that both names begin and end with. What they
+// share makes web-headless no likelier to be meant by db-headless than web by db.
+func differing(a, b string) (string, string) {
+	words := sharedWords(a, b)
+	a, b = a[words:], b[words:]
+	end := a[len(a)-commonSuffix(a, b):]
+	if i := strings.IndexByte(end, '-'); i >= 0 {
+		a, b = strings.TrimSuffix(a, end[i:]), strings.TrimSuffix(b, end[i:])
+	}
+	return a, b
+}
+
+// sharedWords is the length of the words that both names begin with.
+func sharedWords(a, b string) int { return strings.LastIndexByte(a[:commonPrefix(a, b)], '-') + 1 }
 
 // likeness finds similar names among many without a look at each. Names are
 // ASCII: what else is in them counts as one letter for each byte.
@@ -110,7 +126,6 @@ func (l *likeness) worded(name string) []*Service {
 // goes past all that begin alike.
 func (l *likeness) mistyped(name string) iter.Seq[*Service] {
 	return func(yield func(*Service) bool) {
-		most := min(maxTypos, len(name)/3)
 		rows := [][]int{make([]int, len(name)+1)}
 		for i := range rows[0] {
 			rows[0][i] = i
@@ -118,6 +133,7 @@ func (l *likeness) mistyped(name string) iter.Seq[*Service] {
 		before := ""
 		for i := 0; i < len(l.forwards); {
 			other := l.forwards[i].Name
+			most := min(maxTypos, len(name[sharedWords(name, other):])/3)
 			rows = rows[:1+min(len(rows)-1, commonPrefix(before, other))]
 			for len(rows) <= len(other) {
 				row, least := nextRow(rows[len(rows)-1], name, other[len(rows)-1])
@@ -160,6 +176,14 @@ func nextRow(row []int, name string, letter byte) (next []int, least int) {
 func commonPrefix(a, b string) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+func commonSuffix(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
 		n++
 	}
 	return n
