@@ -88,7 +88,7 @@ func (o *Overlay) ServicesNamed(namespace, name string) []*Service {
 }
 
 func (o *Overlay) ServicesLike(namespace, name string) iter.Seq[*Service] {
-	own := o.withServices(nil, func(s *Service) bool { return s.Namespace == namespace && similar(s.Name, name) })
+	own := o.withServices(nil, func(s *Service) bool { return s.Namespace == namespace && mistyped(s.Name, name) })
 	sortByName(own)
 	return func(yield func(*Service) bool) {
 		own := own

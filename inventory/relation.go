@@ -230,7 +230,8 @@ const most = 3
 
 // nearMisses looks for Services that the author may have meant: headless ones
 // that select the pods or, where there are none, those with nearly the same
-// name.
+// name. Of those that don't select the pods, only a typing error is near: with
+// words more or less, myapp for myapp-cache say, they are other parts of a whole.
 func nearMisses(r Reader, set *StatefulSet) []*Service {
 	selecting := r.ServicesSelecting(set)
 	sortByName(selecting)

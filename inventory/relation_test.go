@@ -89,6 +89,8 @@ func TestNearMisses(t *testing.T) {
 	put("database", "10.0.0.3", nil)
 	put("db", "10.0.0.4", app)
 	put("other-headless", None, app)
+	// Another part of a whole.
+	put("headlesss", None, nil)
 	set := &StatefulSet{Meta: Meta{Name: "web"}, ServiceName: "web-headlesss", PodLabels: app}
 	if got := names(Relate(&store, set).NearMisses); !slices.Equal(got, []string{"web-headless", "other-headless"}) {
 		t.Errorf("headless Services that select the pods = %v", got)

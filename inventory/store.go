@@ -22,8 +22,8 @@ type Reader interface {
 	// ServicesNamed returns at most one Service in a cluster; manifests can
 	// hold several.
 	ServicesNamed(namespace, name string) []*Service
-	// ServicesLike yields the Services whose name is similar to the one given,
-	// in the order of their names.
+	// ServicesLike yields the Services whose name is the one given but for
+	// typing errors, in the order of their names.
 	ServicesLike(namespace, name string) iter.Seq[*Service]
 	// ServicesSelecting returns the Services that select a pod of set.
 	ServicesSelecting(set *StatefulSet) []*Service
@@ -214,7 +214,8 @@ func (s *Store) ServicesLike(namespace, name string) iter.Seq[*Service] {
 	}
 	l := sp.likeness.Load()
 	if l == nil {
-		l = newLikeness(flatten(sp.services))
+		l = new(likeness(flatten(sp.services)))
+		sortByName(*l)
 		sp.likeness.Store(l)
 	}
 	return l.like(name)
