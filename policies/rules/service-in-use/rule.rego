@@ -10,8 +10,9 @@
 #   subject: change
 #   operations: [DELETE]
 #   remedy: >-
-#     Delete the StatefulSet first, or create the Service again at once. Where its
-#     deletion is denied, annotate it with stsguard.dev/ignore: service-in-use.
+#     Delete the StatefulSet first, or, if it stays, create the Service again at
+#     once. Where its deletion is denied, annotate it with stsguard.dev/ignore:
+#     service-in-use.
 package stsguard.rules["service-in-use"]
 
 findings contains {

@@ -146,7 +146,7 @@ func injected(service string) string {
 
 // inUse is what is said when a Service is deleted before its StatefulSet.
 func inUse(service, set string) string {
-	return `[service-in-use] Service "` + service + `" still governs StatefulSet "` + set + `". Delete the StatefulSet first, or create the Service again at once. Where its deletion is denied, annotate it with stsguard.dev/ignore: service-in-use.`
+	return `[service-in-use] Service "` + service + `" still governs StatefulSet "` + set + `". Delete the StatefulSet first, or, if it stays, create the Service again at once. Where its deletion is denied, annotate it with stsguard.dev/ignore: service-in-use.`
 }
 
 // Each way of deleting ends, and what is left behind is what was asked for.
