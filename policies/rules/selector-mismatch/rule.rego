@@ -13,8 +13,8 @@
 #   remedy: >-
 #     Make the Service's selector a part of the pod labels. To change both, apply
 #     one after the other: take the label out of the selector, change the pods, and
-#     put it back; or annotate the Service with stsguard.dev/ignore:
-#     selector-mismatch meanwhile.
+#     put it back after their rollout; or annotate the Service with
+#     stsguard.dev/ignore: selector-mismatch meanwhile.
 #   parameters:
 #     runtimeLabels:
 #       description: labels that something adds to running pods and that no template holds

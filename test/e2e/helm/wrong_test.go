@@ -37,7 +37,7 @@ const (
 	saysMismatch = `Service "books-ledger-hl" does not select the pods of StatefulSet "books-ledger", which it governs [selector-mismatch]
   It selects app.kubernetes.io/component=replica, but the pods have app.kubernetes.io/component=primary.
   Why: A Service makes DNS names only for pods that have every label of its selector. The pods of this StatefulSet don't, so none of their names resolves.
-  Fix: Make the Service's selector a part of the pod labels. To change both, apply one after the other: take the label out of the selector, change the pods, and put it back; or annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.`
+  Fix: Make the Service's selector a part of the pod labels. To change both, apply one after the other: take the label out of the selector, change the pods, and put it back after their rollout; or annotate the Service with stsguard.dev/ignore: selector-mismatch meanwhile.`
 
 	warnsExposed  = `[clusterip-exposure] Service "books-ledger" has a cluster IP and selects the pods of StatefulSet "books-ledger", but Service "books-ledger-h1", which should govern it, does not exist. Fix the StatefulSet's governing Service first.`
 	warnsMismatch = `[selector-mismatch] Service "books-ledger-hl" does not select the pods of StatefulSet "books-ledger", which it governs. Make the Service's selector a part of the pod labels.`
