@@ -16,7 +16,7 @@ test: controlplane ## Run every test but those of make e2e, with the race detect
 	go test -race $$(go list ./... | grep -v /test/e2e)
 
 .PHONY: e2e
-e2e: whole-cluster ## Hold every claim against a real cluster with nodes and DNS; K8S=1.34 for another version
+e2e: whole-cluster ## Hold every claim against a real cluster with nodes and DNS; K8S=1.34 for another version, UPDATE=1 to write its expected output anew
 	go test -count=1 -timeout 30m ./test/e2e/...
 
 # How long each is fuzzed.
@@ -52,7 +52,7 @@ whole-cluster: ## Build kube-scheduler, kwok, CoreDNS and Helm too
 GENERATED := ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli ./test/chart
 
 .PHONY: update
-update: controlplane ## Write what is generated anew, and the tests' expected files
+update: controlplane ## Write what is generated anew, and the expected output of all tests but make e2e's
 	UPDATE=1 go test -count=1 $(GENERATED)
 
 .PHONY: verify
