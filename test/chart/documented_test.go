@@ -41,7 +41,7 @@ func TestFlags(t *testing.T) {
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, name := range []string{"install.md", "upgrade.md", "uninstall.md"} {
+	for _, name := range []string{"install.md", "rollout.md", "upgrade.md", "uninstall.md"} {
 		text, err := os.ReadFile(path("docs", name))
 		if err != nil {
 			t.Fatal(err)

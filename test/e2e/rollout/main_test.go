@@ -1,0 +1,309 @@
+// Package rollout takes a cluster full of wrong StatefulSets the way of
+// docs/rollout.md, command by command, and shows at each step that nothing breaks
+// and that what is denied is what audit said before.
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	helmcmd "helm.sh/helm/v4/pkg/cmd"
+	"helm.sh/helm/v4/pkg/kube"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/stsguard/stsguard/config"
+	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
+	"github.com/stsguard/stsguard/test/guarded"
+)
+
+var cp *controlplane.ControlPlane
+
+func TestMain(m *testing.M) {
+	testscript.Main(inCluster{m}, map[string]func(){"helm": helm})
+}
+
+// inCluster are the tests, in a cluster with nodes.
+type inCluster struct{ tests *testing.M }
+
+func (c inCluster) Run() int {
+	return controlplane.Run(c.tests, &cp, controlplane.Options{Nodes: 2, APIServerArgs: []string{"--enable-aggregator-routing=true"}})
+}
+
+// helm is Helm, as its own main has it.
+func helm() {
+	kube.ManagedFieldsManager = "helm"
+	cmd, err := helmcmd.NewRootCmd(os.Stdout, os.Args[1:], helmcmd.SetupLogging)
+	if err == nil {
+		err = cmd.Execute()
+	}
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+// Everything is called as on the page, and as in the chart.
+const (
+	namespace  = "stsguard-system"
+	name       = "stsguard"
+	deployment = "stsguard-webhook"
+)
+
+// operator is the platform engineer, who has a shell and a client.
+type operator struct {
+	client *kubernetes.Clientset
+	// warnings are those that the client got.
+	warnings *warnings
+	dir      string
+	env      []string
+	stsguard string // path
+
+	// kubeconfig is stsguard's; args and config are what its replica runs with.
+	kubeconfig   string
+	server       *guarded.Server
+	args, config string
+}
+
+func newOperator(t *testing.T) *operator {
+	t.Helper()
+	o := &operator{warnings: &warnings{}, dir: t.TempDir()}
+	c := rest.CopyConfig(cp.Config)
+	c.WarningHandler = o.warnings
+	var err error
+	if o.client, err = kubernetes.NewForConfig(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(docs.Root(t), "deploy"), filepath.Join(o.dir, "deploy")); err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "github.com/stsguard/stsguard/cmd/stsguard").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	o.stsguard = filepath.Join(bin, "stsguard")
+	o.env = append(os.Environ(), cp.Env()...)
+	o.env = append(o.env, "PATH="+strings.Join([]string{bin, filepath.Dir(cp.KubectlPath), os.Getenv("PATH")}, string(os.PathListSeparator)), "HOME="+t.TempDir())
+
+	// The webhook is a process beside the nodes: none of their pods is to be an
+	// endpoint.
+	if _, err := o.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.client.CoreV1().ResourceQuotas(namespace).Create(t.Context(), &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "no-pods"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	u, err := cp.AddUser("system:serviceaccount:" + namespace + ":" + deployment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.kubeconfig = u.Kubeconfig
+	return o
+}
+
+// kubectl runs it with standard input, and returns what it prints.
+func (o *operator) kubectl(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	c := cp.Kubectl(t.Context(), args...)
+	c.Stdin = strings.NewReader(stdin)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// deploy does for one replica what Kubernetes does after Helm: other arguments
+// take another process, another ConfigMap reaches the one that runs.
+func (o *operator) deploy(t *testing.T) {
+	t.Helper()
+	d, err := o.client.AppsV1().Deployments(namespace).Get(t.Context(), deployment, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := o.client.CoreV1().ConfigMaps(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The test says where the file is and what the machine has free, and reads
+	// the metrics.
+	args := slices.DeleteFunc(slices.Clone(d.Spec.Template.Spec.Containers[0].Args), func(a string) bool {
+		return slices.ContainsFunc([]string{"--port=", "--health-address=", "--metrics-address=", "--config=", "--shutdown-delay="}, func(p string) bool { return strings.HasPrefix(a, p) })
+	})
+	text := m.Data[config.FileName]
+	switch {
+	case strings.Join(args, " ") != o.args:
+		o.replace(t, text, args)
+	case text != o.config:
+		reloaded := `stsguard_config_reloads_total{result="ok"} `
+		before := o.metric(t, reloaded)
+		if err := o.server.SetConfig(text); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "another configuration counts", func() error {
+			if o.metric(t, reloaded) == before {
+				return errors.New("not read yet")
+			}
+			return nil
+		})
+	}
+	o.args, o.config = strings.Join(args, " "), text
+}
+
+// replace starts another replica, and stops the one before.
+func (o *operator) replace(t *testing.T, text string, args []string) {
+	t.Helper()
+	host, err := address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := guarded.StartServer(t.Context(), cp, guarded.ServerOptions{Kubeconfig: o.kubeconfig, Config: text, Args: append([]string{
+		"--host=" + host, "--namespace=" + namespace, "--cert-dir=",
+	}, args...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Base, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices := o.client.DiscoveryV1().EndpointSlices(namespace)
+	if _, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "replica-" + port, Labels: map[string]string{discoveryv1.LabelServiceName: deployment}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(int32(number))}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if o.server != nil {
+		_, old, err := net.SplitHostPort(strings.TrimPrefix(o.server.Base, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := slices.Delete(t.Context(), "replica-"+old, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.server.Process.Stop(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.server = s
+}
+
+// policy waits until the API server is told what to do without an answer, and
+// until it asks.
+func (o *operator) policy(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, "failurePolicy "+want, func() error {
+		c, err := o.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && string(*c.Webhooks[0].FailurePolicy) != want {
+			err = fmt.Errorf("it is %s", *c.Webhooks[0].FailurePolicy)
+		}
+		return err
+	})
+	eventually(t, "the API server asks", func() error {
+		o.warnings.take()
+		_, err := o.client.AppsV1().StatefulSets(metav1.NamespaceDefault).Create(t.Context(), probe(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if text := o.warnings.take(); !strings.Contains(text, "[service-not-found]") {
+			return fmt.Errorf("warned %q, %w", text, err)
+		}
+		return nil
+	})
+}
+
+// metric is the value of a sample with this beginning.
+func (o *operator) metric(t *testing.T, sample string) string {
+	t.Helper()
+	text, err := o.server.Scrape(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(text, "\n"+sample)
+	if !ok {
+		t.Fatalf("no metric %s", sample)
+	}
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
+}
+
+// warnings are those that a client gets.
+type warnings struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, text)
+}
+
+// take returns the warnings since it was last asked, a line each.
+func (w *warnings) take() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := strings.Join(w.all, "\n")
+	w.all = nil
+	return all
+}
+
+// address is one of this machine that may be an endpoint's: the loopback address
+// may not.
+func address() (string, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String(), nil
+		}
+	}
+	return "", errors.New("this machine has no address but that of loopback, which can't be an endpoint of a Service")
+}
+
+// eventually tries again for a while.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
