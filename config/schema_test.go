@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/stsguard/stsguard/policies"
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 const schemaFile = "stsguard.schema.json"
@@ -162,25 +163,21 @@ func TestSchemaKnowsTheScripts(t *testing.T) {
 	}
 }
 
-// TestReadme holds the configuration in the README against both.
+// TestReadme holds the configuration in the README against both, and where it
+// says that the schema is.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, b := range docs.Blocks(t, "README.md", "apiVersion: stsguard.dev/v1alpha1\nkind: Configuration\n") {
+		if _, _, err := Parse("README.md", []byte(b.Text)); err != nil {
+			t.Error(err)
+		}
+		if reason := mismatch(t, b.Text); reason != "" {
+			t.Error(reason)
+		}
 	}
-	_, block, ok := strings.Cut(string(readme), "```yaml\n"+header)
-	if !ok {
-		t.Fatal("the README shows no configuration")
-	}
-	block, _, _ = strings.Cut(block, "```")
-	if _, _, err := Parse("README.md", []byte(header+block)); err != nil {
-		t.Error(err)
-	}
-	if reason := mismatch(t, header+block); reason != "" {
-		t.Error(reason)
-	}
-	if !strings.Contains(string(readme), "/main/config/"+schemaFile+"\n") {
-		t.Errorf("the README does not say where %s is", schemaFile)
+	for _, b := range docs.Blocks(t, "README.md", "# yaml-language-server") {
+		if !strings.HasSuffix(b.Text, "/main/config/"+schemaFile+"\n") {
+			t.Errorf("%s: %s is not %s", b, schemaFile, b.Text)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/script"
 )
 
@@ -209,25 +210,18 @@ func TestEverythingIsInAScript(t *testing.T) {
 
 // TestReadme runs the commands that the README shows, where it shows them.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```console\n$ stsguard ")[1:]
-	if len(blocks) < 2 {
-		t.Fatal("the README shows too few runs of stsguard")
-	}
+	blocks := docs.Blocks(t, "README.md", "$ stsguard ")
 	t.Chdir("../..")
-	for _, block := range blocks {
-		block, _, _ = strings.Cut(block, "```")
-		line, want, _ := strings.Cut(block, "\n")
-		var out strings.Builder
-		c := Command{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
-		if code := c.Main(t.Context(), strings.Fields(line)); code != exitFindings {
-			t.Errorf("%s: exit code %d", line, code)
-		}
-		if out.String() != want {
-			t.Errorf("got\n%s\nthe README shows\n%s", out.String(), want)
+	for _, b := range blocks {
+		for _, shown := range b.Commands() {
+			var out strings.Builder
+			c := Command{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
+			if code := c.Main(t.Context(), strings.Fields(shown.Line)[1:]); code != exitFindings {
+				t.Errorf("%s: exit code %d", shown.Line, code)
+			}
+			if out.String() != shown.Shows+"\n" {
+				t.Errorf("got\n%s\nthe README shows\n%s", out.String(), shown.Shows)
+			}
 		}
 	}
 }

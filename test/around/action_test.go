@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // action is what is used of action.yml.
@@ -176,6 +180,30 @@ func TestAction(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWorkflowOfOthers holds the steps that the README shows against the action.
+func TestWorkflowOfOthers(t *testing.T) {
+	var a action
+	read(t, "action.yml", &a)
+	for _, b := range docs.Blocks(t, "README.md", "- uses: stsguard/stsguard@") {
+		var steps []struct {
+			Uses string            `json:"uses"`
+			If   string            `json:"if"`
+			With map[string]string `json:"with"`
+		}
+		if err := yaml.UnmarshalStrict([]byte(b.Text), &steps); err != nil || len(steps) != 2 {
+			t.Fatalf("%s: %+v %v", b, steps, err)
+		}
+		for input := range steps[0].With {
+			if _, ok := a.Inputs[input]; !ok {
+				t.Errorf("%s: there is no input %s", b, input)
+			}
+		}
+		if report := steps[0].With["sarif-file"]; report == "" || steps[1].With["sarif_file"] != report || steps[1].If != "always()" {
+			t.Errorf("%s: the report is not uploaded: %+v", b, steps)
+		}
 	}
 }
 

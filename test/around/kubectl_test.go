@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // TestKubectl shows that kubectl finds the program by its other two names, as
-// a plugin and to complete what is typed after it.
+// a plugin and to complete what is typed after it, once they are made as the
+// README says.
 func TestKubectl(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no links to make")
@@ -20,14 +22,14 @@ func TestKubectl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := t.TempDir()
-	for _, name := range []string{"kubectl-stsguard", "kubectl_complete-stsguard"} {
-		if err := os.Symlink(filepath.Join(bin, "stsguard"), filepath.Join(links, name)); err != nil {
-			t.Fatal(err)
+	dir := tree(t, map[string]string{"web.yaml": statefulSet, "deploy/web.yaml": statefulSet, ".local/bin/README": ""})
+	links := filepath.Join(dir, ".local", "bin")
+	env := []string{"PATH=" + strings.Join([]string{links, filepath.Dir(kubectl), os.Getenv("PATH")}, ":"), "HOME=" + dir, "KUBECONFIG="}
+	for _, b := range docs.Blocks(t, "README.md", "ln -s ") {
+		if out := b.Run(t, dir, append(os.Environ(), env...)); !strings.Contains(out, "deploy/web.yaml:5:16: error: ") {
+			t.Errorf("%s: %s", b, out)
 		}
 	}
-	dir := tree(t, map[string]string{"web.yaml": statefulSet})
-	env := []string{"PATH=" + links + ":" + os.Getenv("PATH"), "HOME=" + dir, "KUBECONFIG="}
 	for _, x := range []struct {
 		args string
 		code int

@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // TestPreCommit runs the hook as pre-commit does, in a repository of which a
@@ -31,6 +35,22 @@ func TestPreCommit(t *testing.T) {
 	entry := strings.Fields(hook.Entry)
 	if _, err := os.Stat(filepath.Join("..", "..", "cmd", entry[0], "main.go")); err != nil {
 		t.Fatal(err)
+	}
+
+	// As the README has it in .pre-commit-config.yaml.
+	for _, b := range docs.Blocks(t, "README.md", "repos:") {
+		var config struct {
+			Repos []struct {
+				Repo, Rev string
+				Hooks     []struct{ ID string }
+			}
+		}
+		if err := yaml.UnmarshalStrict([]byte(b.Text), &config); err != nil {
+			t.Fatal(err)
+		}
+		if r := config.Repos; len(r) != 1 || len(r[0].Hooks) != 1 || r[0].Hooks[0].ID != hook.ID || r[0].Repo != "https://github.com/stsguard/stsguard" {
+			t.Errorf("%s: %+v", b, r)
+		}
 	}
 
 	dir := tree(t, map[string]string{"apps/web.yaml": statefulSet, "apps/service.yaml": service})

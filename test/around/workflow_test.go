@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 var (
@@ -78,4 +80,50 @@ func TestWorkflow(t *testing.T) {
 			t.Errorf("no job runs %s", command)
 		}
 	}
+}
+
+// TestCIRunsTheDocs: what takes all of a machine is run by CI, as the docs have it.
+func TestCIRunsTheDocs(t *testing.T) {
+	root := docs.Root(t)
+	text, err := os.ReadFile(filepath.Join(root, ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ci := strings.Split(string(text), "\n")
+	for _, b := range docs.Blocks(t, "README.md", "make demo") {
+		for _, c := range b.Commands() {
+			if line, _, _ := strings.Cut(c.Line, "#"); !slices.Contains(ci, strings.TrimSpace(line)) {
+				t.Errorf("%s: CI doesn't run %s", b, c.Line)
+			}
+		}
+	}
+	for _, b := range docs.Blocks(t, "docs/image.md", "apt-get install ") {
+		for name := range strings.FieldsSeq(strings.TrimPrefix(b.Commands()[0].Line, "apt-get install ")) {
+			if !regexp.MustCompile(`apt-get .*install .*\b` + name + `\b`).Match(text) {
+				t.Errorf("%s: CI doesn't install %s", b, name)
+			}
+		}
+		if out := dry(t, "make e2e"); !strings.Contains(out, " ./test/e2e/...") {
+			t.Errorf("%s: not part of make e2e: %s", b, out)
+		}
+	}
+	// These measure for minutes, others' programs as well.
+	for _, b := range docs.Blocks(t, "docs/benchmarks.md", "$ make ") {
+		for _, c := range b.Commands() {
+			if out := dry(t, c.Line); !strings.Contains(out, "go run ./test/bench/lint") {
+				t.Errorf("%s: %s does %s", b, c.Line, out)
+			}
+		}
+	}
+}
+
+// dry is what make would do.
+func dry(t *testing.T, command string) string {
+	t.Helper()
+	fields := strings.Fields(command)
+	out, code := runs(t, docs.Root(t), nil, fields[0], append([]string{"--dry-run"}, fields[1:]...)...)
+	if code != 0 {
+		t.Fatalf("%s: exit code %d\n%s", command, code, out)
+	}
+	return out
 }

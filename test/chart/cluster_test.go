@@ -24,6 +24,7 @@ import (
 
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/guarded"
 )
 
@@ -147,7 +148,9 @@ func serve(t *testing.T, cp *controlplane.ControlPlane, client *kubernetes.Clien
 	// As docs/uninstall.md has it.
 	kubectl(t, cp, nil, "delete", "clusterrole", "stsguard")
 	kubectl(t, cp, nil, "wait", "--for=delete", "validatingwebhookconfiguration/stsguard", "mutatingwebhookconfiguration/stsguard", "--timeout=2m")
-	kubectl(t, cp, nil, "delete", "-f", path("deploy", "install.yaml"), "--ignore-not-found", "--wait=false")
+	for _, b := range docs.Blocks(t, "docs/uninstall.md", "kubectl delete -f deploy/install.yaml") {
+		b.Run(t, path(), append(os.Environ(), cp.Env()...))
+	}
 }
 
 // spoil changes what the webhook keeps, so that it has to put it right.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
+	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/guarded"
 )
 
@@ -81,17 +82,13 @@ func TestDocumentedValues(t *testing.T) {
 // TestDocumentedKustomization puts the kustomization of docs/install.md beside
 // the install file, as it says.
 func TestDocumentedKustomization(t *testing.T) {
-	_, rest, ok := strings.Cut(documents(t)["install.md"], "```yaml\napiVersion: kustomize.config.k8s.io")
-	if !ok {
-		t.Fatal("docs/install.md has no kustomization")
-	}
-	text, _, _ := strings.Cut(rest, "```")
+	b := docs.Blocks(t, "docs/install.md", "apiVersion: kustomize.config.k8s.io")[0]
 	dir := t.TempDir()
 	install, err := os.ReadFile(path("deploy", "install.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, content := range map[string]string{"kustomization.yaml": "apiVersion: kustomize.config.k8s.io" + text, "install.yaml": string(install)} {
+	for file, content := range map[string]string{"kustomization.yaml": b.Text, "install.yaml": string(install)} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}

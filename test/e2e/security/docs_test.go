@@ -3,7 +3,6 @@ package security
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -16,15 +15,6 @@ func page(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// blocks are the blocks of code in a text that are in this language.
-func blocks(text, language string) []string {
-	var out []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
-		out = append(out, m[1])
-	}
-	return out
 }
 
 // section is what stands below a heading, up to the next one.

@@ -37,6 +37,7 @@ const (
 	secret    = "stsguard-webhook-certs"
 	user      = "system:serviceaccount:stsguard-system:stsguard-webhook"
 	hostname  = hook + "." + namespace + ".svc"
+	authority = "ca.crt" // in the Secret
 )
 
 const config = "apiVersion: stsguard.dev/v1alpha1\nkind: Configuration\n"
@@ -201,7 +202,7 @@ func trusted(t *testing.T) *tls.Config {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(s.Data["ca.crt"]) {
+	if !pool.AppendCertsFromPEM(s.Data[authority]) {
 		t.Fatal("no authority in the Secret")
 	}
 	return &tls.Config{RootCAs: pool, ServerName: hostname}

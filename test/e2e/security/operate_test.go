@@ -9,6 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 var (
@@ -21,8 +25,22 @@ var (
 // running server exposes, read with the rights that the page gives.
 func TestMetricsAreDocumented(t *testing.T) {
 	text := page(t, "operate.md")
-	if out, err := kubectl(t, blocks(text, "yaml")[0], "create", "-f", "-"); err != nil {
-		t.Fatal(out)
+	for _, b := range docs.Blocks(t, "docs/operate.md", "apiVersion: rbac") {
+		if out, err := kubectl(t, b.Text, "create", "-f", "-"); err != nil {
+			t.Fatal(out)
+		}
+	}
+	// What Prometheus is told of TLS is what the client below goes by.
+	for _, b := range docs.Blocks(t, "docs/operate.md", "tls_config:") {
+		var job struct {
+			TLS struct {
+				CAFile     string `json:"ca_file"`
+				ServerName string `json:"server_name"`
+			} `json:"tls_config"`
+		}
+		if err := yaml.UnmarshalStrict([]byte(b.Text), &job); err != nil || job.TLS.ServerName != hostname || filepath.Base(job.TLS.CAFile) != authority {
+			t.Errorf("%s: %+v %v", b, job, err)
+		}
 	}
 	account := token(t, "operator")
 	mayScrape(t, "operator", "stsguard-metrics-reader")

@@ -9,6 +9,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // kubectl runs one with this standard input.
@@ -55,7 +57,10 @@ metadata:
 // TestPolicies applies the policies of docs/security.md. Each is got around
 // before, and no longer after.
 func TestPolicies(t *testing.T) {
-	text := page(t, "security.md")
+	policies := map[string][]docs.Block{}
+	for _, b := range docs.Blocks(t, "docs/security.md", "apiVersion: admissionregistration") {
+		policies[b.Heading] = append(policies[b.Heading], b)
+	}
 	ns := newNamespace(t, nil)
 	read := []string{"get", "list", "watch"}
 	for user, extra := range map[string][]rbacv1.PolicyRule{
@@ -122,14 +127,14 @@ webhooks:
 		around, allowed []attempt
 		says            string
 	}{
-		"### Labels": {
+		"Labels": {
 			around: []attempt{{"a label", label("deployer", "none")}, {"a label by way of the status", label("deployer", "none", "--subresource=status")}},
 			allowed: []attempt{{"with the verb", label("trusted", "none")}, {"another label", func() (string, error) {
 				return kubectl(t, "", "label", "namespace", ns, "team=a", "--as=deployer", "--dry-run=server")
 			}}},
 			says: "take the verb stsguard-label",
 		},
-		"### Annotations": {
+		"Annotations": {
 			around: []attempt{
 				{"an annotation", create("deployer", excused)},
 				{"an annotation by way of the status", status("deployer", `"annotations":{"stsguard.dev/ignore":"service-in-use"}`)},
@@ -137,7 +142,7 @@ webhooks:
 			allowed: []attempt{{"with the verb", create("trusted", excused)}},
 			says:    "takes the verb stsguard-ignore",
 		},
-		"### Owners": {
+		"Owners": {
 			around: []attempt{
 				{"an owner", create("deployer", owned)},
 				{"an owner by way of the status", status("deployer", fmt.Sprintf(`"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":%q,"controller":true}]`, uid))},
@@ -145,22 +150,23 @@ webhooks:
 			allowed: []attempt{{"with the verb", create("trusted", owned)}},
 			says:    "takes the verb stsguard-own",
 		},
-		"### stsguard itself": {
+		"stsguard itself": {
 			around: []attempt{{"Secrets", itself("others", "secrets")}, {"another name", itself("others", "services")}},
 			says:   "stsguard keeps the webhook configurations stsguard",
 		},
 	} {
-		t.Run(strings.TrimLeft(heading, "# "), func(t *testing.T) {
+		t.Run(heading, func(t *testing.T) {
 			for _, a := range append(slices.Clone(x.around), x.allowed...) {
 				if out, err := a.do(); err != nil {
 					t.Fatalf("%s, without the policy: %s", a.what, out)
 				}
 			}
-			found := blocks(section(t, text, heading), "yaml")
+			found := policies[heading]
+			delete(policies, heading)
 			if len(found) != 1 {
 				t.Fatalf("%d policies", len(found))
 			}
-			if out, err := kubectl(t, found[0], "create", "-f", "-"); err != nil || strings.Contains(out, "Warning") {
+			if out, err := kubectl(t, found[0].Text, "create", "-f", "-"); err != nil || strings.Contains(out, "Warning") {
 				t.Fatal(out)
 			}
 			for _, a := range x.around {
@@ -180,10 +186,13 @@ webhooks:
 					t.Errorf("%s: %s", a.what, out)
 				}
 			}
-			if out, err := kubectl(t, found[0], "delete", "-f", "-"); err != nil {
+			if out, err := kubectl(t, found[0].Text, "delete", "-f", "-"); err != nil {
 				t.Error(out)
 			}
 		})
+	}
+	if len(policies) > 0 {
+		t.Errorf("nobody tried to get around %v", policies)
 	}
 	// stsguard puts its own configurations right, whatever policies there were.
 	if out, err := kubectl(t, manifest(ns, "still", ""), "create", "-f", "-"); err == nil || !strings.Contains(out, "[service-not-found]") {
