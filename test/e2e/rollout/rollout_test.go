@@ -150,6 +150,34 @@ func TestRollout(t *testing.T) {
 	for begin := range after {
 		t.Errorf("the page has no command %s", begin)
 	}
+	t.Run("uninstall", o.uninstall)
+}
+
+// uninstall takes stsguard away as docs/uninstall.md has it.
+func (o *operator) uninstall(t *testing.T) {
+	configurations := o.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	for _, b := range docs.Blocks(t, "docs/uninstall.md", "kubectl delete validatingwebhookconfiguration") {
+		b.Run(t, o.dir, o.env)
+		eventually(t, "it is made anew", func() error {
+			_, err := configurations.Get(t.Context(), name, metav1.GetOptions{})
+			return err
+		})
+	}
+	for _, b := range docs.Blocks(t, "docs/uninstall.md", "kubectl delete clusterrole") {
+		b.Run(t, o.dir, o.env)
+	}
+	for _, b := range docs.Blocks(t, "docs/uninstall.md", "kubectl label namespaces") {
+		b.Run(t, o.dir, o.env)
+	}
+	if _, err := configurations.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("it is still asked: %v", err)
+	}
+	if left := o.kubectl(t, "", "get", "namespaces", "-l", "stsguard.dev/enforce", "-o", "name"); left != "" {
+		t.Errorf("labels are left: %s", left)
+	}
+	if left := o.kubectl(t, "", "get", "clusterroles,clusterrolebindings,namespaces", "-o", "name"); strings.Contains(left, "stsguard") {
+		t.Errorf("something is left: %s", left)
+	}
 }
 
 // everyRule checks that the cluster breaks each rule that a cluster can break.
