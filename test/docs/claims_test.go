@@ -1,0 +1,147 @@
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// claim is what a test asks for: the blocks of a page that begin with a text.
+type claim struct{ page, begin string }
+
+func (c claim) covers(b Block) bool { return c.page == b.Page && strings.HasPrefix(b.Text, c.begin) }
+
+// notRun are the blocks that no test runs, each with the reason.
+var notRun = map[claim]string{
+	{"docs/image.md", "skopeo copy"}:      "each line is for another program, and the first for a registry",
+	{"docs/image.md", "$ skopeo inspect"}: "it takes a registry, and a version that is out",
+	{"docs/image.md", "podman create"}:    "it takes podman and a registry",
+	{"docs/install.md", "skopeo copy"}:    "it takes a registry",
+	{"docs/install.md", "helm install"}:   "it takes nodes that run the image",
+	{"docs/install.md", "kubectl apply"}:  "it takes nodes that run the image",
+	{"docs/install.md", "helm template"}:  "it takes cert-manager",
+	{"docs/upgrade.md", "helm upgrade"}:   "it takes nodes that run the image",
+}
+
+// TestEveryBlockIsRun holds the blocks of the README and of docs/ against the calls
+// of Blocks in all tests.
+func TestEveryBlockIsRun(t *testing.T) {
+	root := Root(t)
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	var blocks []Block
+	for _, file := range append(pages, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := filepath.Rel(root, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := read(filepath.ToSlash(name), string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, all...)
+	}
+	claims := claimed(t, root)
+	for _, b := range blocks {
+		test, why := "", ""
+		for c, where := range claims {
+			if c.covers(b) {
+				test = where
+			}
+		}
+		for c, reason := range notRun {
+			if c.covers(b) {
+				why = reason
+			}
+		}
+		begin, _, _ := strings.Cut(b.Text, "\n")
+		switch {
+		case test == "" && why == "":
+			t.Errorf("%s: no test runs %q: have one ask for it with docs.Blocks", b, begin)
+		case test != "" && why != "":
+			t.Errorf("%s: %s runs %q: take it from notRun", b, test, begin)
+		}
+	}
+	for c := range notRun {
+		covers := false
+		for _, b := range blocks {
+			covers = covers || c.covers(b)
+		}
+		if !covers {
+			t.Errorf("notRun: %s has no block that begins with %q", c.page, c.begin)
+		}
+	}
+}
+
+// claimed are the claims of all tests, with where they are.
+func claimed(t *testing.T, root string) map[claim]string {
+	t.Helper()
+	out := map[claim]string{}
+	files := token.NewFileSet()
+	if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "bin" || entry.Name() == ".git"):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		parsed, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 3 {
+				return true
+			}
+			called, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || called.Sel.Name != "Blocks" {
+				return true
+			}
+			if of, ok := called.X.(*ast.Ident); !ok || of.Name != "docs" {
+				return true
+			}
+			at := files.Position(call.Pos())
+			page, isPage := literal(call.Args[1])
+			begin, isBegin := literal(call.Args[2])
+			if !isPage || !isBegin {
+				t.Errorf("%s: docs.Blocks wants literals", at)
+				return true
+			}
+			where, err := filepath.Rel(root, at.Filename)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[claim{page, begin}] = filepath.ToSlash(where)
+			return true
+		})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// literal is the value of a literal text.
+func literal(e ast.Expr) (text string, ok bool) {
+	l, ok := e.(*ast.BasicLit)
+	if !ok || l.Kind != token.STRING {
+		return "", false
+	}
+	text, err := strconv.Unquote(l.Value)
+	return text, err == nil
+}
