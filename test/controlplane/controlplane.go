@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ const (
 	scheduler         = "kube-scheduler"
 	kwok              = "kwok"
 	coreDNS           = "coredns"
+	helm              = "helm"
 
 	// A start takes a few seconds; this is for a machine busy with builds.
 	startTimeout = 2 * time.Minute
@@ -186,12 +188,18 @@ func (c *ControlPlane) AddUser(name string, groups ...string) (*User, error) {
 
 // Env is what kubectl and others need in their environment, each as
 // NAME=value: the admin's kubeconfig, a place for kubectl's cache which goes
-// away with the control plane, and a PATH that begins with this kubectl.
-func (c *ControlPlane) Env() []string {
+// away with the control plane, and a PATH with these directories before all others,
+// and then those of this kubectl and, if that was built, of Helm.
+func (c *ControlPlane) Env(programs ...string) []string {
+	programs = append(slices.Clone(programs), filepath.Dir(c.KubectlPath))
+	if path, err := binary(helm); err == nil {
+		programs = append(programs, filepath.Dir(path))
+	}
+	programs = append(programs, os.Getenv("PATH"))
 	return []string{
 		"KUBECONFIG=" + c.Kubeconfig,
 		"KUBECACHEDIR=" + filepath.Join(c.Dir, "cache"),
-		"PATH=" + filepath.Dir(c.KubectlPath) + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"PATH=" + strings.Join(programs, string(os.PathListSeparator)),
 	}
 }
 

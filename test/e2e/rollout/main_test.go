@@ -19,9 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
-	helmcmd "helm.sh/helm/v4/pkg/cmd"
-	"helm.sh/helm/v4/pkg/kube"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -38,26 +35,7 @@ import (
 var cp *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
-	testscript.Main(inCluster{m}, map[string]func(){"helm": helm})
-}
-
-// inCluster are the tests, in a cluster with nodes.
-type inCluster struct{ tests *testing.M }
-
-func (c inCluster) Run() int {
-	return controlplane.Run(c.tests, &cp, controlplane.Options{Nodes: 2, APIServerArgs: []string{"--enable-aggregator-routing=true"}})
-}
-
-// helm is Helm, as its own main has it.
-func helm() {
-	kube.ManagedFieldsManager = "helm"
-	cmd, err := helmcmd.NewRootCmd(os.Stdout, os.Args[1:], helmcmd.SetupLogging)
-	if err == nil {
-		err = cmd.Execute()
-	}
-	if err != nil {
-		os.Exit(1)
-	}
+	os.Exit(controlplane.Run(m, &cp, controlplane.Options{Nodes: 2, APIServerArgs: []string{"--enable-aggregator-routing=true"}}))
 }
 
 // Everything is called as on the page, and as in the chart.
@@ -99,8 +77,7 @@ func newOperator(t *testing.T) *operator {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	o.stsguard = filepath.Join(bin, "stsguard")
-	o.env = append(os.Environ(), cp.Env()...)
-	o.env = append(o.env, "PATH="+strings.Join([]string{bin, filepath.Dir(cp.KubectlPath), os.Getenv("PATH")}, string(os.PathListSeparator)), "HOME="+t.TempDir())
+	o.env = append(append(os.Environ(), cp.Env(bin)...), "HOME="+t.TempDir())
 
 	// The webhook is a process beside the nodes: none of their pods is to be an
 	// endpoint.
