@@ -99,7 +99,7 @@ func isQuickText(data []byte) bool {
 // which takes from the highest bit, and none adds to it.
 func isPrintable(bytes uint64) bool {
 	const each, high = 0x0101010101010101, 0x8080808080808080
-	return (bytes-each*' '|bytes+each|bytes)&high == 0
+	return ((bytes-each*' ')|(bytes+each)|bytes)&high == 0
 }
 
 // quickReaders keep their memory for the next document.

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/binary"
 	gojson "encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -83,6 +84,19 @@ func checkQuick(t *testing.T, data []byte) (sure, fitting int) {
 		}
 	}
 	return sure, fitting
+}
+
+// TestIsPrintable has each character stand at each place.
+func TestIsPrintable(t *testing.T) {
+	for c := range 256 {
+		for i := range 8 {
+			text := []byte("~ 0a~ 0a")
+			text[i] = byte(c)
+			if got, want := isPrintable(binary.LittleEndian.Uint64(text)), c >= ' ' && c <= '~'; got != want {
+				t.Errorf("%q: %t", text, got)
+			}
+		}
+	}
 }
 
 // outline is all that is asked of nodes. One without a text has no place.
