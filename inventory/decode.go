@@ -104,6 +104,7 @@ func decode(data []byte, into any) error {
 
 type narrowMeta struct {
 	Name              string                  `json:"name"`
+	GenerateName      string                  `json:"generateName"`
 	Namespace         string                  `json:"namespace"`
 	Labels            map[string]string       `json:"labels"`
 	Annotations       map[string]string       `json:"annotations"`

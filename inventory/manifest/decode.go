@@ -36,7 +36,9 @@ type document struct {
 	plain        bool   // see looked
 	kind         string // see looked
 	quick        bool   // the quick reader was sure of it
-	fits         bool   // it is of its kind's shape, and what that drops is gone
+	// typed is what it was read into, while it is decoded, if it is of its kind's
+	// shape.
+	typed any
 	// begin is where its first key stands in the file, if it is quick.
 	begin Location
 
@@ -98,27 +100,29 @@ func isList(kind string) bool { return strings.HasSuffix(kind, "List") }
 func (d *document) decode() {
 	if d.json {
 		d.decodeObject(d.withoutDuplicates(), "", "", "", 0)
-	} else if !d.decodeQuick(shapeOf(d.kind)) && !d.decodeQuick(anything) {
+	} else if !d.decodeQuick(d.kind) && !d.decodeQuick("") {
 		d.decodeYAML()
 	}
 }
 
-// decodeQuick reads it without the YAML library, if it is of the shape. It says
-// false if it isn't sure.
-func (d *document) decodeQuick(s *shape) bool {
+// decodeQuick reads it without the YAML library, if it is of the kind's shape, or
+// if no kind is given. It says false if it isn't sure.
+func (d *document) decodeQuick(kind string) bool {
 	r := quickReaders.Get().(*quickReader)
 	defer quickReaders.Put(r)
-	data, h, ok := r.json(d.data, s)
+	to, typed := slotOf(kind)
+	data, h, ok := r.json(d.data, to)
 	if !ok {
 		return false
 	}
-	if kind, _ := text(h.Kind); s != anything && s != shapeOf(kind) {
+	if is, _ := text(h.Kind); typed != nil && is != kind {
 		return false
 	}
-	d.quick, d.fits = true, s != anything
+	d.quick, d.typed = true, typed
 	m, width := quickStart(d.data)
 	d.begin = d.region(m.line, m.column, width)
 	d.decodeHead(h, data, "", "", "", 0)
+	d.typed = nil
 	return true
 }
 
@@ -360,58 +364,40 @@ func (d *document) decodeItems(data []byte, pointer, apiVersion, kind string, de
 
 func (d *document) decodeWanted(data []byte, pointer, apiVersion, kind string) {
 	o := &object{document: d, pointer: pointer, apiVersion: apiVersion}
-	var typed any
-	var name *string
-	switch service := kind == string(inventory.KindService); {
-	case service && d.fits:
-		s := &inventory.ServiceJSON{}
-		typed, name = s, &s.Metadata.Name
-	case d.fits:
-		s := &inventory.StatefulSetJSON{}
-		typed, name = s, &s.Metadata.Name
-	case service:
-		s := &corev1.Service{}
-		typed, name = s, &s.Name
-	default:
-		s := &appsv1.StatefulSet{}
-		typed, name = s, &s.Name
-	}
-	if err := json.UnmarshalCaseSensitivePreserveInts(data, typed); err != nil {
-		found := mistakes(reflect.TypeOf(typed), data, pointer)
-		if len(found) == 0 {
-			found = []problem{{pointer: pointer, message: strings.TrimPrefix(err.Error(), "json: ")}}
+	typed := d.typed
+	if typed == nil {
+		if typed = new(appsv1.StatefulSet); kind == string(inventory.KindService) {
+			typed = new(corev1.Service)
 		}
-		d.failAll(found)
-		return
-	}
-	if *name == "" {
-		if *name = generateName(data); *name == "" {
-			d.fail(pointer+"/metadata/name", "metadata.name is missing")
+		if err := json.UnmarshalCaseSensitivePreserveInts(data, typed); err != nil {
+			found := mistakes(reflect.TypeOf(typed), data, pointer)
+			if len(found) == 0 {
+				found = []problem{{pointer: pointer, message: strings.TrimPrefix(err.Error(), "json: ")}}
+			}
+			d.failAll(found)
 			return
 		}
 	}
+	ok := false
+	named := func(name *string, generateName string) bool {
+		*name = cmp.Or(*name, generateName)
+		return *name != ""
+	}
 	switch t := typed.(type) {
 	case *inventory.ServiceJSON:
-		o.service = t.Service()
+		ok, o.service = named(&t.Metadata.Name, t.Metadata.GenerateName), t.Service()
 	case *inventory.StatefulSetJSON:
-		o.set = t.StatefulSet()
+		ok, o.set = named(&t.Metadata.Name, t.Metadata.GenerateName), t.StatefulSet()
 	case *corev1.Service:
-		o.service = inventory.FromService(t)
+		ok, o.service = named(&t.Name, t.GenerateName), inventory.FromService(t)
 	case *appsv1.StatefulSet:
-		o.set = inventory.FromStatefulSet(t)
+		ok, o.set = named(&t.Name, t.GenerateName), inventory.FromStatefulSet(t)
+	}
+	if !ok {
+		d.fail(pointer+"/metadata/name", "metadata.name is missing")
+		return
 	}
 	d.objects = append(d.objects, o)
-}
-
-// generateName is what an object without a name gives instead.
-func generateName(data []byte) string {
-	var o struct {
-		Metadata struct {
-			GenerateName string `json:"generateName"`
-		} `json:"metadata"`
-	}
-	_ = json.UnmarshalCaseSensitivePreserveInts(data, &o) // it was decoded before
-	return o.Metadata.GenerateName
 }
 
 // workloadJSON is what is read of a workload, whatever its kind.
@@ -441,9 +427,12 @@ type metaJSON struct {
 // decodeWorkload reads which labels the pods have. Whatever else is wrong with
 // it is not for this program to say.
 func (d *document) decodeWorkload(data []byte, pointer, apiVersion, kind string) {
-	var w workloadJSON
-	if json.UnmarshalCaseSensitivePreserveInts(data, &w) != nil {
-		return
+	w, ok := d.typed.(*workloadJSON)
+	if !ok {
+		w = new(workloadJSON)
+		if json.UnmarshalCaseSensitivePreserveInts(data, w) != nil {
+			return
+		}
 	}
 	labels := w.Spec.Template.Metadata.Labels
 	switch kind {

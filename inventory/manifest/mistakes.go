@@ -69,19 +69,26 @@ func fieldType(t reflect.Type, name string) reflect.Type {
 	if t.Kind() == reflect.Map {
 		return t.Elem()
 	}
+	return fieldNamed(t, name).Type
+}
+
+// fieldNamed is the field of a struct that has the name in JSON, the zero value if
+// there is none.
+func fieldNamed(t reflect.Type, name string) reflect.StructField {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case tag == name:
-			return f.Type
+			return f
 		case tag == "" && f.Anonymous:
-			if ft := fieldType(f.Type, name); ft != nil {
-				return ft
+			if below := fieldNamed(f.Type, name); below.Type != nil {
+				below.Index = append(f.Index, below.Index...)
+				return below
 			}
 		}
 	}
-	return nil
+	return reflect.StructField{}
 }
 
 // describe says what is wrong with a value for which type; empty if it can't.

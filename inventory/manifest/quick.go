@@ -22,14 +22,14 @@ import (
 // than that: no anchor, alias, tag, directive or explicit key, no scalar that
 // goes on in the next line, no tab but in text, and no key twice.
 //
-// A document that isn't of the shape is one that it isn't sure of, either. What
-// the shape drops isn't in the JSON, which is there until the next is read.
-func (r *quickReader) json(data []byte, s *shape) (json []byte, h head, ok bool) {
+// A document that isn't of the slot's shape is one that it isn't sure of, either.
+// The JSON, which is there until the next is read, is what the shape wants of it.
+func (r *quickReader) json(data []byte, to slot) (json []byte, h head, ok bool) {
 	if !isQuickText(data) {
 		return nil, h, false
 	}
 	*r = quickReader{rest: data, out: slices.Grow(r.out[:0], len(data)+len(data)/4), keys: r.keys[:0]}
-	if !r.document(s) {
+	if !r.document(to) {
 		return nil, h, false
 	}
 	return r.out, r.head, true
@@ -53,7 +53,7 @@ func quickTree(data []byte) (root *node, ok bool) {
 	}
 	var above node
 	r := quickReader{rest: data, nodes: []*node{&above}}
-	if !r.document(anything) {
+	if !r.document(slot{shape: ignored}) {
 		return nil, false
 	}
 	return above.Content[0], true
@@ -120,9 +120,9 @@ type quickReader struct {
 	nodes []*node // those that aren't finished; nil if nobody wants nodes
 }
 
-func (r *quickReader) document(s *shape) bool {
+func (r *quickReader) document(to slot) bool {
 	r.first()
-	return r.indent >= 0 && r.mapping(r.indent, 0, s) && r.indent < 0
+	return r.indent >= 0 && r.mapping(r.indent, 0, to) && r.indent < 0
 }
 
 // first goes on to the document's first key.
@@ -186,79 +186,87 @@ func isItem(text []byte) bool {
 }
 
 // mapping reads the mapping whose keys stand at the indent.
-func (r *quickReader) mapping(indent, depth int, s *shape) bool {
-	if depth > maxQuickDepth {
+func (r *quickReader) mapping(indent, depth int, to slot) bool {
+	if depth > maxQuickDepth || !to.open('{') {
 		return false
 	}
 	first := len(r.keys)
 	r.begin(yaml.MappingNode, 0, r.text)
-	r.out = append(r.out, '{')
+	r.mark(to, '{')
 	for r.indent == indent {
 		key, rest, ok := cutKey(r.text)
-		before := len(r.out)
-		if !ok || !r.key(key, r.text, first) {
+		if !ok || !r.key(key, r.text, first, to) {
 			return false
 		}
-		start, of := len(r.out), s.field(key)
-		if !r.value(rest, indent, true, depth, of) || !of.fits(r.out[start:]) {
+		start, of := len(r.out), to.field(key)
+		if !r.value(rest, indent, true, depth, of) || !r.decide(of, start) {
 			return false
 		}
-		if depth == 0 && of.kept {
+		if depth == 0 && of.json {
 			r.head.set(key, r.out[start:len(r.out):len(r.out)])
 		}
-		r.separate(before, of)
+		r.mark(to, ',')
 	}
 	r.keys = r.keys[:first]
-	r.close('}')
+	r.close(to, '}')
 	r.end()
 	return r.indent < indent
 }
 
-// separate ends a member that begins at an offset of the JSON, or drops it.
-func (r *quickReader) separate(begin int, s *shape) {
-	if s.kept {
-		r.out = append(r.out, ',')
-	} else {
-		r.out = r.out[:begin]
+// mark writes a character between values.
+func (r *quickReader) mark(to slot, c byte) {
+	if to.json {
+		r.out = append(r.out, c)
 	}
 }
 
 // close ends a mapping or a list behind its last member, if it has one.
-func (r *quickReader) close(bracket byte) {
-	if last := len(r.out) - 1; r.out[last] == ',' {
+func (r *quickReader) close(to slot, bracket byte) {
+	if last := len(r.out) - 1; to.json && r.out[last] == ',' {
 		r.out = r.out[:last]
 	}
-	r.out = append(r.out, bracket)
+	r.mark(to, bracket)
+}
+
+// decide has the slot's type decide on the JSON from an offset on, if it does that
+// by itself.
+func (r *quickReader) decide(to slot, start int) bool {
+	if to.form != ownForm {
+		return true
+	}
+	value := r.out[start:]
+	r.out = r.out[:start]
+	return to.putOwn(value)
 }
 
 // list reads the list whose items stand at the indent. It may end where a
 // mapping at the same indent goes on.
-func (r *quickReader) list(indent, depth int, s *shape) bool {
-	if depth > maxQuickDepth {
+func (r *quickReader) list(indent, depth int, to slot) bool {
+	if depth > maxQuickDepth || !to.open('[') {
 		return false
 	}
 	r.begin(yaml.SequenceNode, 0, r.text)
-	r.out = append(r.out, '[')
+	r.mark(to, '[')
 	for r.indent == indent && isItem(r.text) {
 		text := bytes.TrimLeft(r.text[1:], " ")
 		column := indent + len(r.text) - len(text)
-		start, ok := len(r.out), false
+		start, of, ok := len(r.out), to.item(), false
 		switch {
 		case len(text) > 0 && isItem(text):
 			r.indent, r.text = column, text
-			ok = r.list(column, depth+1, s.below) && r.indent < column
+			ok = r.list(column, depth+1, of) && r.indent < column
 		case len(text) > 0 && beginsMapping(text):
 			r.indent, r.text = column, text
-			ok = r.mapping(column, depth+1, s.below)
+			ok = r.mapping(column, depth+1, of)
 		default:
-			ok = r.value(r.text[1:], indent, false, depth, s.below)
+			ok = r.value(r.text[1:], indent, false, depth, of)
 		}
-		if !ok || !s.below.fits(r.out[start:]) {
+		if !ok || !r.decide(of, start) {
 			return false
 		}
-		r.out = append(r.out, ',')
+		r.mark(to, ',')
 	}
-	r.close(']')
+	r.close(to, ']')
 	r.end()
 	return r.indent <= indent
 }
@@ -289,9 +297,9 @@ func cutKey(text []byte) (key, rest []byte, ok bool) {
 	return key, rest[1:], true
 }
 
-// key writes a key, with which the text begins. It must not be among those from
+// key takes a key, with which the text begins. It must not be among those from
 // first on.
-func (r *quickReader) key(key, text []byte, first int) bool {
+func (r *quickReader) key(key, text []byte, first int, to slot) bool {
 	if string(key) == "<<" || len(key) > maxQuickKey || len(r.keys)-first == maxQuickKeys {
 		return false
 	}
@@ -302,46 +310,47 @@ func (r *quickReader) key(key, text []byte, first int) bool {
 	}
 	r.keys = append(r.keys, key)
 	r.node(yaml.ScalarNode, quoteStyle(text), key, text)
-	r.string(key)
-	r.out = append(r.out, ':')
+	if to.json {
+		r.quote(key)
+		r.out = append(r.out, ':')
+	}
 	return true
 }
 
 // value reads what stands behind a key or a list's dash at the indent, and
 // below it, and goes on to the next line.
-func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int, s *shape) bool {
+func (r *quickReader) value(text []byte, indent int, ofKey bool, depth int, to slot) bool {
 	text = bytes.TrimLeft(text, " ")
 	switch {
 	case isRest(text):
 		r.next()
 		switch {
 		case r.indent > indent && isItem(r.text):
-			return r.list(r.indent, depth+1, s) && r.indent <= indent
+			return r.list(r.indent, depth+1, to) && r.indent <= indent
 		case r.indent > indent && beginsMapping(r.text):
-			return r.mapping(r.indent, depth+1, s) && r.indent <= indent
+			return r.mapping(r.indent, depth+1, to) && r.indent <= indent
 		case r.indent > indent:
-			return r.inline(r.text, depth, s) && r.indent <= indent
+			return r.inline(r.text, depth, to) && r.indent <= indent
 		case r.indent == indent && ofKey && isItem(r.text):
-			return r.list(indent, depth+1, s)
+			return r.list(indent, depth+1, to)
 		}
-		r.out = append(r.out, "null"...)
 		// It has no place of its own.
-		return r.node(yaml.ScalarNode, 0, nil, r.text) == nil || ofKey
+		return (r.node(yaml.ScalarNode, 0, nil, r.text) == nil || ofKey) && r.scalar([]byte("null"), to)
 	case text[0] == '|':
-		return r.literal(text, indent)
+		return r.literal(text, indent, to)
 	}
-	return r.inline(text, depth, s) && r.indent <= indent
+	return r.inline(text, depth, to) && r.indent <= indent
 }
 
 // inline reads a value that is all on one line, and goes on to the next.
-func (r *quickReader) inline(text []byte, depth int, s *shape) bool {
+func (r *quickReader) inline(text []byte, depth int, to slot) bool {
 	ok := false
 	switch text[0] {
 	case '[', '{', '"', '\'':
-		text, ok = r.flow(text, depth+1, s)
+		text, ok = r.flow(text, depth+1, to)
 		ok = ok && isComment(text)
 	default:
-		ok = r.plain(text)
+		ok = r.plain(text, to)
 	}
 	r.next()
 	return ok
@@ -358,7 +367,7 @@ func isComment(text []byte) bool {
 }
 
 // plain reads a scalar without quotes, to the end of the line.
-func (r *quickReader) plain(text []byte) bool {
+func (r *quickReader) plain(text []byte, to slot) bool {
 	switch c := text[0]; {
 	case (c == '-' || c == ':') && (len(text) == 1 || text[1] == ' '):
 		return false
@@ -387,25 +396,29 @@ func (r *quickReader) plain(text []byte) bool {
 	}
 	s := bytes.TrimRight(text[:end], " ")
 	r.node(yaml.ScalarNode, 0, s, text)
-	return r.scalar(s)
+	return r.scalar(s, to)
 }
 
-// scalar writes what a scalar without quotes stands for.
-func (r *quickReader) scalar(s []byte) bool {
+// scalar takes what a scalar without quotes stands for.
+func (r *quickReader) scalar(s []byte, to slot) bool {
 	switch {
-	case r.nodes != nil:
 	case isInteger(s), string(s) == "true", string(s) == "false", string(s) == "null":
-		r.out = append(r.out, s...)
 	case isNumeric(s) || isSpecial(s):
 		list, err := values.YAMLToJSONStrict(append([]byte("- "), s...))
 		if err != nil {
 			return false
 		}
-		r.out = append(r.out, list[1:len(list)-1]...)
+		if s = list[1 : len(list)-1]; s[0] == '"' {
+			t, _ := text(s)
+			return r.string([]byte(t), to)
+		}
 	default:
-		r.string(s)
+		return r.string(s, to)
 	}
-	return true
+	if to.json {
+		r.out = append(r.out, s...)
+	}
+	return to.put(s)
 }
 
 // isInteger says whether the text is an integer in the same form as JSON has
@@ -509,62 +522,62 @@ func quoteStyle(text []byte) yaml.Style {
 }
 
 // flow reads a value in flow style, and returns what follows.
-func (r *quickReader) flow(text []byte, depth int, s *shape) (rest []byte, ok bool) {
+func (r *quickReader) flow(text []byte, depth int, to slot) (rest []byte, ok bool) {
 	switch {
 	case len(text) == 0 || depth > maxQuickDepth:
 		return nil, false
 	case text[0] == '"' || text[0] == '\'':
 		unquoted, rest, ok := unquote(text)
 		r.node(yaml.ScalarNode, quoteStyle(text), unquoted, text)
-		r.string(unquoted)
-		return rest, ok
+		return rest, ok && r.string(unquoted, to)
 	case text[0] != '[' && text[0] != '{':
 		end := wordEnd(text)
 		if end == 0 || text[0] == '-' {
 			return nil, false
 		}
 		r.node(yaml.ScalarNode, 0, text[:end], text)
-		return text[end:], r.scalar(text[:end])
+		return text[end:], r.scalar(text[:end], to)
 	}
 	opening, closing, kind := text[0], byte(']'), yaml.SequenceNode
 	if opening == '{' {
 		closing, kind = '}', yaml.MappingNode
 	}
+	if !to.open(opening) {
+		return nil, false
+	}
 	r.begin(kind, yaml.FlowStyle, text)
 	first := len(r.keys)
-	r.out = append(r.out, opening)
+	r.mark(to, opening)
 	text = bytes.TrimLeft(text[1:], " ")
 	if len(text) > 0 && text[0] == closing {
-		r.out = append(r.out, closing)
+		r.mark(to, closing)
 		r.end()
 		return text[1:], true
 	}
 	for {
-		before, of := len(r.out), s.below
+		var of slot
 		if opening == '{' {
 			if len(text) == 0 {
 				return nil, false
 			}
 			key, value, ok := cutKey(text)
-			if !ok || !r.key(key, text, first) {
+			if !ok || !r.key(key, text, first, to) {
 				return nil, false
 			}
-			text, of = bytes.TrimLeft(value, " "), s.field(key)
+			text, of = bytes.TrimLeft(value, " "), to.field(key)
+		} else {
+			of = to.item()
 		}
 		start := len(r.out)
-		if text, ok = r.flow(text, depth+1, of); !ok || !of.fits(r.out[start:]) {
+		if text, ok = r.flow(text, depth+1, of); !ok || !r.decide(of, start) {
 			return nil, false
 		}
-		if opening == '{' {
-			r.separate(before, of)
-		} else {
-			r.out = append(r.out, ',')
-		}
+		r.mark(to, ',')
 		text = bytes.TrimLeft(text, " ")
 		switch {
 		case len(text) > 0 && text[0] == closing:
 			r.keys = r.keys[:first]
-			r.close(closing)
+			r.close(to, closing)
 			r.end()
 			return text[1:], true
 		case len(text) == 0 || text[0] != ',':
@@ -575,7 +588,7 @@ func (r *quickReader) flow(text []byte, depth int, s *shape) (rest []byte, ok bo
 }
 
 // literal reads the lines below a bar, all of which are text.
-func (r *quickReader) literal(bar []byte, parent int) bool {
+func (r *quickReader) literal(bar []byte, parent int, to slot) bool {
 	header, strip := bytes.CutPrefix(bar[1:], []byte("-"))
 	if len(bytes.TrimLeft(header, " ")) > 0 {
 		return false
@@ -616,16 +629,20 @@ func (r *quickReader) literal(bar []byte, parent int) bool {
 	if n != nil {
 		n.Value = string(text)
 	}
-	r.string(text)
 	r.next()
-	return r.indent <= parent
+	return r.string(text, to) && r.indent <= parent
 }
 
-// string writes a string as encoding/json does.
-func (r *quickReader) string(s []byte) {
-	if r.nodes != nil {
-		return
+// string takes a string.
+func (r *quickReader) string(s []byte, to slot) bool {
+	if to.json {
+		r.quote(s)
 	}
+	return to.putText(s)
+}
+
+// quote writes a string as encoding/json does.
+func (r *quickReader) quote(s []byte) {
 	r.out = append(r.out, '"')
 	start := 0
 	for i := range len(s) {

@@ -39,7 +39,7 @@ func checkQuick(t *testing.T, data []byte) (sure, fitting int) {
 		if d.json {
 			continue
 		}
-		json, h, ok := new(quickReader).json(d.data, anything)
+		json, h, ok := new(quickReader).json(d.data, slot{shape: anything})
 		if !ok {
 			continue
 		}
@@ -58,7 +58,7 @@ func checkQuick(t *testing.T, data []byte) (sure, fitting int) {
 			t.Errorf("got %+v, want %+v, in:\n%s", got, want, d.data)
 		}
 		for _, kind := range []string{"Service", "StatefulSet", "Deployment"} {
-			shaped := read(func(d *document) { ok = d.decodeQuick(shapeOf(kind)) })
+			shaped := read(func(d *document) { ok = d.decodeQuick(kind) })
 			if !ok {
 				continue
 			}

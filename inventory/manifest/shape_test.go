@@ -3,6 +3,7 @@ package manifest
 import (
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,31 +17,38 @@ import (
 	"github.com/stsguard/stsguard/inventory"
 )
 
-// TestShapesKeepWhatIsDecoded: what an inventory reads must be a field of the
-// API, or it would be dropped as unknown.
-func TestShapesKeepWhatIsDecoded(t *testing.T) {
-	var check func(path string, s *shape, kept reflect.Type)
-	check = func(path string, s *shape, kept reflect.Type) {
-		if kept.Kind() == reflect.Pointer {
-			kept = kept.Elem()
-		}
-		if !s.kept {
-			t.Errorf("%s is dropped", path)
+// TestShapesKnowWhatIsRead: what an inventory reads must be a field of the API,
+// or it would be dropped as unknown, and of a type that holds what the API's does.
+func TestShapesKnowWhatIsRead(t *testing.T) {
+	kinds := map[form][]reflect.Kind{
+		textForm: {reflect.String}, boolForm: {reflect.Bool}, wholeForm: {reflect.Int32, reflect.Int64},
+		objectForm: {reflect.Struct, reflect.Map}, listForm: {reflect.Slice},
+	}
+	var check func(path string, s *shape, into reflect.Type)
+	check = func(path string, s *shape, into reflect.Type) {
+		if into.Kind() == reflect.Pointer {
+			into = into.Elem()
 		}
 		switch {
-		case s.form == ownForm:
-		case kept.Kind() == reflect.Struct:
-			for i := range kept.NumField() {
-				f := kept.Field(i)
+		case s.form == ownForm && s.own == into:
+		case !slices.Contains(kinds[s.form], into.Kind()):
+			t.Errorf("%s: a %s holds it", path, into)
+		case into.Kind() == reflect.Struct:
+			for i := range into.NumField() {
+				f := into.Field(i)
 				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 				if below := s.fields[name]; below == nil {
 					t.Errorf("%s: the API has no field %s", path, name)
+				} else if !slices.Equal(below.index, f.Index) {
+					t.Errorf("%s is dropped", path)
 				} else {
 					check(path+"."+name, below, f.Type)
 				}
 			}
-		case kept.Kind() == reflect.Slice || kept.Kind() == reflect.Map:
-			check(path+"[]", s.below, kept.Elem())
+		case into.Kind() == reflect.Map && into != reflect.TypeFor[map[string]string]():
+			t.Errorf("%s: only maps of strings are known, not %s", path, into)
+		case into.Kind() == reflect.Slice:
+			check(path+"[]", s.below, into.Elem())
 		}
 	}
 	check("service", serviceShape(), reflect.TypeFor[inventory.ServiceJSON]())
