@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,19 @@ import (
 	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/script"
 )
+
+// collections is how many there were while the libraries were initialized.
+var collections = func() uint32 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.NumGC
+}()
+
+func TestNoGarbageIsCollectedBeforeMain(t *testing.T) {
+	if collections > 0 && os.Getenv("GOGC") == "" {
+		t.Errorf("it was collected %d times", collections)
+	}
+}
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"stsguard": main})
