@@ -115,7 +115,8 @@ func (all *reopenedFiles) give(r *reopened) {
 // reopened is a file whose text is held.
 type reopened struct {
 	file      *file
-	text      []byte
+	buffer    bytes.Buffer
+	text      []byte // in the buffer's memory
 	documents map[*document]*document
 }
 
@@ -124,7 +125,7 @@ type reopened struct {
 func (r *reopened) document(d *document) *document {
 	if r.file != d.file {
 		// What went wrong now went right before: the file has changed.
-		text, _ := d.file.text()
+		text, _ := d.file.textIn(&r.buffer)
 		r.file, r.text, r.documents = d.file, text, map[*document]*document{}
 	}
 	again := r.documents[d]

@@ -268,10 +268,7 @@ const large = 128 << 10
 // buffers are for texts, so that memory for one file serves the next.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// text is the whole source as UTF-8.
-func (f *file) text() ([]byte, *Error) { return f.textIn(new(bytes.Buffer)) }
-
-// textIn is text in the buffer's memory.
+// textIn is the whole source as UTF-8, in the buffer's memory.
 func (f *file) textIn(b *bytes.Buffer) ([]byte, *Error) {
 	data, err := readAll(f.Open, b)
 	if err != nil {
