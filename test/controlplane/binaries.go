@@ -53,7 +53,7 @@ func binary(name string) (string, error) {
 		return path, nil
 	}
 	target := "controlplane"
-	if slices.Contains([]string{scheduler, kwok, coreDNS, helm}, name) {
+	if slices.Contains([]string{scheduler, kwok, coreDNS, helm, certManager}, name) {
 		target = "whole-cluster"
 	}
 	return "", fmt.Errorf("find %s: not in %q; run make %s", name, looked, target)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# build.sh [nodes] [dns] [helm]
+# build.sh [nodes] [dns] [helm] [certificates]
 #
 # Builds the throwaway control plane (etcd, kube-apiserver,
 # kube-controller-manager, kubectl) from its Go modules into
 # bin/controlplane, unless it is there already; with "nodes" kube-scheduler and
-# kwok too, with "dns" CoreDNS, with "helm" Helm. With K8S=1.34 they are of that version of
-# Kubernetes and go into bin/controlplane-1.34; the versions are the directories
-# below kubernetes/, and without K8S it is the newest.
+# kwok too, with "dns" CoreDNS, with "helm" Helm, with "certificates" cert-manager.
+# With K8S=1.34 they are of that version of Kubernetes and go into
+# bin/controlplane-1.34; the versions are the directories below kubernetes/, and
+# without K8S it is the newest.
 #
 # With KUBEBUILDER_ASSETS set, as for envtest, the binaries of that directory
 # are used, and only what envtest's own bundle doesn't have is built when it is
@@ -47,7 +48,12 @@ kubernetes_ldflags() {
 
 # stamp DIRECTORY VERSION LDFLAGS: what a binary was built from.
 stamp() {
-  echo "$2 go.mod $(git hash-object --no-filters "$here/$1/go.mod") $3"
+  local file
+  printf '%s ' "$2"
+  for file in go.mod main.go; do
+    [ ! -f "$here/$1/$file" ] || printf '%s %s ' "$file" "$(git hash-object --no-filters "$here/$1/$file")"
+  done
+  echo "$3"
 }
 
 # current NAME STAMP: whether the binary is there and was built from that.
@@ -123,6 +129,7 @@ component() {
     kwok) build kwok sigs.k8s.io/kwok/cmd/kwok kwok "$(required sigs.k8s.io/kwok kwok)" "a minute" "" ;;
     helm) build helm helm.sh/helm/v4/cmd/helm helm "$(required helm.sh/helm/v4 helm)" "half a minute" "-X helm.sh/helm/v4/internal/version.version=$(required helm.sh/helm/v4 helm)" ;;
     coredns) build coredns github.com/coredns/coredns coredns "$(required github.com/coredns/coredns coredns)" "a minute" "" ;;
+    cert-manager) build cert-manager . certmanager "$(required github.com/cert-manager/cert-manager certmanager)" "two minutes" "" ;;
     kube-apiserver) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "two minutes" "$(kubernetes_ldflags)" ;;
     *) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "a minute" "$(kubernetes_ldflags)" ;;
   esac
@@ -136,6 +143,7 @@ for part in "$@"; do
     nodes) component kube-scheduler; component kwok ;;
     dns) component coredns ;;
     helm) component helm ;;
-    *) fail "there are the parts nodes, dns and helm, not $part" ;;
+    certificates) component cert-manager ;;
+    *) fail "there are the parts nodes, dns, helm and certificates, not $part" ;;
   esac
 done

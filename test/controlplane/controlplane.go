@@ -3,7 +3,7 @@
 // loopback address, in a temporary directory. By itself it has no nodes, so
 // that pods are created but never run; if asked for, kube-scheduler and kwok
 // give them nodes on which they seem to run, and CoreDNS answers for their
-// names.
+// names. cert-manager can be started beside.
 //
 // The binaries are built by build.sh in this directory (make controlplane),
 // or taken from the directory in KUBEBUILDER_ASSETS.
@@ -40,6 +40,7 @@ const (
 	kwok              = "kwok"
 	coreDNS           = "coredns"
 	helm              = "helm"
+	certManager       = "cert-manager"
 
 	// A start takes a few seconds; this is for a machine busy with builds.
 	startTimeout = 2 * time.Minute
@@ -115,7 +116,7 @@ func Start(ctx context.Context, opts Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start control plane: %w", err)
 	}
-	c := &ControlPlane{Dir: dir, exited: make(chan *process, 6)}
+	c := &ControlPlane{Dir: dir, exited: make(chan *process, 7)}
 	cancelSweep, err := sweep(dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start control plane: %w", err), os.RemoveAll(dir))
