@@ -104,6 +104,14 @@ var variants = map[string]struct {
 			t.Errorf("got %v", from)
 		}
 	}},
+	"monitoring in a mesh": {[]string{"metrics.serviceMonitor.enabled=true", "metrics.plainHTTP=true"}, func(t *testing.T, all []object) {
+		for _, o := range all {
+			if o.kind == "ServiceMonitor" && strings.Contains(o.text, "https") {
+				t.Errorf("encrypted:\n%s", o.text)
+			}
+		}
+		args(t, all, "stsguard-webhook", "--metrics-plain-http")
+	}},
 	"node's network": {[]string{"hostNetwork=true", "ports.webhook=10260", "ports.health=10261", "ports.metrics=10262", "createNamespace=true"}, func(t *testing.T, all []object) {
 		d := get[*appsv1.Deployment](t, all, "stsguard-webhook")
 		if !d.Spec.Template.Spec.HostNetwork || d.Spec.Strategy.RollingUpdate.MaxSurge.IntValue() != 0 || d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() != 1 {
