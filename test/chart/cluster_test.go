@@ -116,14 +116,10 @@ func serve(t *testing.T, cp *controlplane.ControlPlane, client *kubernetes.Clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Here, the test says what the machine has free, and where the file is.
-	args := slices.DeleteFunc(slices.Clone(container(t, all, "stsguard-webhook").Args), func(a string) bool {
-		return slices.ContainsFunc([]string{"--port=", "--health-address=", "--metrics-address=", "--config=", "--shutdown-delay="}, func(p string) bool { return strings.HasPrefix(a, p) })
-	})
 	s, err := guarded.StartServer(t.Context(), cp, guarded.ServerOptions{
 		Kubeconfig: user.Kubeconfig,
 		Config:     get[*corev1.ConfigMap](t, all, "stsguard").Data[config.FileName],
-		Args:       append([]string{"--cert-dir=", "--namespace=" + namespace, "--metrics-plain-http=false"}, args...),
+		Args:       append(guarded.Portable(container(t, all, "stsguard-webhook").Args), "--cert-dir=", "--namespace="+namespace, "--metrics-plain-http=false"),
 	})
 	if err != nil {
 		t.Fatal(err)

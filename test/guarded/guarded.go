@@ -139,65 +139,6 @@ func Grant(ctx context.Context, client kubernetes.Interface, user string) error 
 	return err
 }
 
-// Registration is what a webhook server calls that keeps its own webhook
-// configurations and certificates.
-type Registration struct {
-	// Name is that of the configurations, of the ClusterRole and of the Lease.
-	Name string
-	// Namespace is its own, with the Secret of its certificates.
-	Namespace, Secret string
-}
-
-// GrantRegistration lets a user keep webhook configurations and certificates, and
-// no more.
-func GrantRegistration(ctx context.Context, client kubernetes.Interface, user string, r Registration) error {
-	rbac, create := client.RbacV1(), metav1.CreateOptions{}
-	meta := metav1.ObjectMeta{Name: r.Name, Namespace: r.Namespace}
-	subject := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
-	configurations := []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}
-	if _, err := rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: configurations, Verbs: []string{"create"}},
-		{APIGroups: []string{"admissionregistration.k8s.io"}, Resources: configurations, ResourceNames: []string{r.Name}, Verbs: []string{"get", "list", "watch", "update"}},
-		{APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"clusterroles"}, ResourceNames: []string{r.Name}, Verbs: []string{"get"}},
-	}}, create); err != nil {
-		return err
-	}
-	if _, err := rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: r.Name},
-	}, create); err != nil {
-		return err
-	}
-	if _, err := rbac.Roles(r.Namespace).Create(ctx, &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}},
-		{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{r.Secret}, Verbs: []string{"get", "list", "watch", "update"}},
-		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{r.Name}, Verbs: []string{"get", "update"}},
-		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list"}},
-	}}, create); err != nil {
-		return err
-	}
-	_, err := rbac.RoleBindings(r.Namespace).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: meta, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: r.Name},
-	}, create)
-	return err
-}
-
-// GrantMetrics lets a user ask who reads metrics, and whether they may.
-func GrantMetrics(ctx context.Context, client kubernetes.Interface, user string) error {
-	meta := metav1.ObjectMeta{Name: "stsguard-webhook-metrics"}
-	if _, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
-		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
-	}}, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-	}, metav1.CreateOptions{})
-	return err
-}
-
 // Register has the API server ask the webhook at this address, and refuse what
 // it gets no answer about.
 func Register(ctx context.Context, client kubernetes.Interface, base string, ca []byte) error {

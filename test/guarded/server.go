@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,6 +23,16 @@ type ServerOptions struct {
 	Config string
 	// Args are more flags. They come last, so that they win.
 	Args []string
+}
+
+// Portable leaves out the flags of a container that say what its pod has: ports,
+// files, and the time for others to hear of its end. A server that runs beside the
+// control plane has its own.
+func Portable(flags []string) []string {
+	return slices.DeleteFunc(slices.Clone(flags), func(flag string) bool {
+		name, _, _ := strings.Cut(flag, "=")
+		return slices.Contains([]string{"--port", "--health-address", "--metrics-address", "--config", "--cert-dir", "--shutdown-delay"}, name)
+	})
 }
 
 // Server is a running stsguard-webhook.

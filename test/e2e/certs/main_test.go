@@ -16,14 +16,20 @@ import (
 	"testing"
 	"time"
 
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
+	"github.com/stsguard/stsguard/inventory/render"
 	"github.com/stsguard/stsguard/test/controlplane"
 	"github.com/stsguard/stsguard/test/guarded"
 )
@@ -44,6 +50,7 @@ type fixture struct {
 	client     *kubernetes.Clientset
 	kubeconfig string
 	address    string
+	flags      []string // of the chart's container
 }
 
 // replica is a webhook server with its own EndpointSlice.
@@ -62,6 +69,8 @@ func start(t *testing.T) *fixture {
 	t.Cleanup(func() {
 		if t.Failed() {
 			logs, _ := filepath.Glob(filepath.Join(f.cp.Dir, "webhook-*.log"))
+			more, _ := filepath.Glob(filepath.Join(f.cp.Dir, "cert-manager.log"))
+			logs = append(logs, more...)
 			for _, path := range logs {
 				text, _ := os.ReadFile(path)
 				t.Logf("%s:\n%s", filepath.Base(path), text)
@@ -82,17 +91,44 @@ func start(t *testing.T) *fixture {
 	for _, ns := range []string{namespace, guardedNS, "exempt"} {
 		must(f.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}))(t)
 	}
-	if err := guarded.Grant(t.Context(), f.client, user); err != nil {
-		t.Fatal(err)
-	}
-	if err := guarded.GrantRegistration(t.Context(), f.client, user, guarded.Registration{Name: name, Namespace: namespace, Secret: secret}); err != nil {
-		t.Fatal(err)
-	}
-	must(f.client.CoreV1().Services(namespace).Create(t.Context(), &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: hook},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(9443)}}},
-	}, metav1.CreateOptions{}))(t)
 	return f
+}
+
+// install applies the chart as Helm renders it with these values. No pod runs for
+// it: replicas are started beside.
+func (f *fixture) install(set ...string) {
+	f.Helper()
+	c := must(loader.Load("../../../deploy/chart"))(f.T)
+	values := must(render.Values(nil, set))(f.T)
+	all := must(commonutil.ToRenderValues(c, values, common.ReleaseOptions{Name: name, Namespace: namespace, IsInstall: true}, common.DefaultCapabilities))(f.T)
+	files := must(engine.Render(c, all))(f.T)
+	delete(files, c.Name()+"/templates/NOTES.txt")
+	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var rendered strings.Builder
+	for _, m := range manifests {
+		rendered.WriteString("---\n" + m.Content + "\n")
+		if m.Head.Kind == "Deployment" {
+			var d appsv1.Deployment
+			if err := yaml.UnmarshalStrict([]byte(m.Content), &d); err != nil {
+				f.Fatal(err)
+			}
+			f.flags = guarded.Portable(d.Spec.Template.Spec.Containers[0].Args)
+		}
+	}
+	f.kubectl(rendered.String(), "apply", "--validate=strict", "-f", "-")
+}
+
+// kubectl runs it as the admin.
+func (f *fixture) kubectl(stdin string, args ...string) {
+	f.Helper()
+	c := f.cp.Kubectl(f.Context(), args...)
+	c.Stdin = strings.NewReader(stdin)
+	if out, err := c.CombinedOutput(); err != nil {
+		f.Fatalf("kubectl %s: %v\n%s%s", strings.Join(args, " "), err, out, stdin)
+	}
 }
 
 // must makes a failure fatal.
@@ -122,13 +158,13 @@ func address(t *testing.T) string {
 	return ""
 }
 
-// replica starts a webhook server that keeps its own certificates and
-// configurations, and waits until it is ready.
+// replica starts a webhook server with the flags of the chart, and waits until it
+// is ready.
 func (f *fixture) replica(config string, args ...string) *replica {
 	f.Helper()
 	s, err := guarded.StartServer(f.Context(), f.cp, guarded.ServerOptions{
 		Kubeconfig: f.kubeconfig, Config: config,
-		Args: append([]string{"--host=" + f.address, "--cert-dir=", "--register=" + name, "--service=" + hook}, args...),
+		Args: slices.Concat(f.flags, []string{"--host=" + f.address, "--cert-dir=", "--log-format=text"}, args),
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -152,8 +188,19 @@ func (f *fixture) publish(r *replica) {
 		ObjectMeta:  metav1.ObjectMeta{Name: r.slice(), Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{f.address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: new(""), Port: new(r.port)}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(r.port)}},
 	}, metav1.CreateOptions{}))(f.T)
+}
+
+// retire ends a replica, which is no endpoint any longer.
+func (f *fixture) retire(r *replica) {
+	f.Helper()
+	if err := f.client.DiscoveryV1().EndpointSlices(namespace).Delete(f.Context(), r.slice(), metav1.DeleteOptions{}); err != nil {
+		f.Fatal(err)
+	}
+	if err := r.Stop(); err != nil {
+		f.Fatal(err)
+	}
 }
 
 // leads says whether this replica takes itself for the leader.

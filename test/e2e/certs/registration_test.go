@@ -50,6 +50,7 @@ func (f *fixture) as(user string) *kubernetes.Clientset {
 // The life of stsguard on a cluster, from its installation to its removal.
 func TestLife(t *testing.T) {
 	f := start(t)
+	f.install()
 	sets := f.client.AppsV1().StatefulSets(guardedNS)
 
 	// As long as no replica is ready for the Service, nobody is held up.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,9 +16,11 @@ import (
 )
 
 // load is several clients who create, change and delete without a pause. What
-// stsguard doesn't answer fails.
+// stsguard doesn't answer fails. Their connections stay open, so somebody else makes
+// new ones all the time, and trusts whom the API server is told to trust.
 type load struct {
 	*fixture
+	replicas []*replica
 	stop     func()
 	requests atomic.Int64
 
@@ -30,11 +33,11 @@ type load struct {
 
 const everyFailure = "--failure-policy=validate=Fail,delete=Fail,mutate=Fail"
 
-func (f *fixture) load() *load {
+func (f *fixture) load(replicas ...*replica) *load {
 	f.Helper()
 	must(f.client.CoreV1().Services(guardedNS).Create(f.Context(), headless("web"), metav1.CreateOptions{}))(f.T)
 	ctx, cancel := context.WithCancel(f.Context())
-	l := &load{fixture: f, failures: map[string]int{}, leaves: map[string]bool{}, authorities: map[string]bool{}}
+	l := &load{fixture: f, replicas: replicas, failures: map[string]int{}, leaves: map[string]bool{}, authorities: map[string]bool{}}
 	var running sync.WaitGroup
 	l.stop = func() { cancel(); running.Wait() }
 	note := func(err error) {
@@ -46,6 +49,12 @@ func (f *fixture) load() *load {
 		defer l.mu.Unlock()
 		l.failures[err.Error()]++
 	}
+	l.look()
+	running.Go(func() {
+		for ctx.Err() == nil {
+			l.look()
+		}
+	})
 	dry := []string{metav1.DryRunAll}
 	services, sets := f.client.CoreV1().Services(guardedNS), f.client.AppsV1().StatefulSets(guardedNS)
 	for i := range 4 {
@@ -69,56 +78,72 @@ func (f *fixture) load() *load {
 
 // look holds what every replica serves against what the API server is told to
 // trust.
-func (l *load) look(replicas ...*replica) {
-	l.Helper()
+func (l *load) look() {
 	v, err := l.validating()
 	if err != nil {
-		l.Fatal(err)
+		l.Error(err)
+		return
 	}
 	bundle := v.Webhooks[0].ClientConfig.CABundle
-	for _, s := range serials(bundle) {
-		l.authorities[s] = true
-	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
+	l.mu.Lock()
+	replicas := l.replicas
+	l.mu.Unlock()
 	for _, r := range replicas {
 		c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", l.address, r.port), &tls.Config{RootCAs: roots, ServerName: hook + "." + namespace + ".svc", NextProtos: []string{"h2", "http/1.1"}})
+		l.mu.Lock()
 		if err != nil {
-			l.Errorf("a replica serves what the API server doesn't trust: %v", err)
-			continue
+			l.failures[fmt.Sprintf("a new connection with whom the API server trusts: %v", err)]++
+		} else {
+			l.leaves[c.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)] = true
+			if p := c.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
+				l.failures["speaks "+p]++
+			}
+			c.Close()
 		}
-		l.leaves[c.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)] = true
-		if p := c.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
-			l.Errorf("speaks %s", p)
+		for _, s := range serials(bundle) {
+			l.authorities[s] = true
 		}
-		c.Close()
+		l.mu.Unlock()
 	}
 }
 
-// rotated waits for so many more authorities, each with a certificate that all
-// replicas serve.
-func (l *load) rotated(more int, replicas ...*replica) {
+// join has one more replica looked at.
+func (l *load) join(r *replica) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.replicas = append(slices.Clone(l.replicas), r)
+}
+
+// seen is how many certificates were served and how many authorities trusted.
+func (l *load) seen() (leaves map[string]bool, authorities int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.leaves), len(l.authorities)
+}
+
+// rotated does something, waits for an authority that is trusted because of it, and
+// then for all replicas to serve a certificate that none has served before.
+func (l *load) rotated(do func()) {
 	l.Helper()
-	for range more {
-		before := len(l.authorities)
-		l.eventually("another authority", func() error {
-			l.look(replicas...)
-			if len(l.authorities) == before {
-				return fmt.Errorf("%d authorities, %d certificates", before, len(l.leaves))
+	_, before := l.seen()
+	do()
+	l.eventually("another authority", func() error {
+		if leaves, now := l.seen(); now <= before {
+			return fmt.Errorf("%d authorities, %d certificates", now, len(leaves))
+		}
+		return nil
+	})
+	served, _ := l.seen()
+	l.eventually("its certificate is served", func() error {
+		for _, r := range l.replicas {
+			if served[l.serial(r)] {
+				return fmt.Errorf("still another")
 			}
-			return nil
-		})
-		served := maps.Clone(l.leaves)
-		l.eventually("its certificate is served", func() error {
-			l.look(replicas...)
-			for _, r := range replicas {
-				if served[l.serial(r)] {
-					return fmt.Errorf("still another")
-				}
-			}
-			return nil
-		})
-	}
+		}
+		return nil
+	})
 }
 
 // done ends the load, of which nothing may have failed.
@@ -137,14 +162,16 @@ func (l *load) done() {
 // Certificates count for seconds, authorities for a minute.
 func TestRotationUnderLoad(t *testing.T) {
 	f := start(t)
+	f.install()
 	args := []string{"--cert-lifetime=15s", everyFailure}
 	a, b := f.replica("", args...), f.replica("", args...)
 	f.publish(a)
 	f.publish(b)
 	f.eventually("guarded", f.denied)
-	l := f.load()
-	l.look(a, b)
-	l.rotated(2, a, b)
+	l := f.load(a, b)
+	for range 2 {
+		l.rotated(func() {})
+	}
 	l.done()
 	if len(l.leaves) < 4 {
 		t.Errorf("only %d certificates were served", len(l.leaves))
@@ -155,6 +182,7 @@ func TestRotationUnderLoad(t *testing.T) {
 // before and after. The leader itself is no endpoint, so that no connection breaks.
 func TestLeaderKilledUnderLoad(t *testing.T) {
 	f := start(t)
+	f.install()
 	args := []string{"--cert-lifetime=80s", everyFailure}
 	leader := f.replica("", args...)
 	a, b := f.replica("", args...), f.replica("", args...)
@@ -164,16 +192,13 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 	if !f.leads(leader) || f.leads(a) || f.leads(b) {
 		t.Fatal("another one leads")
 	}
-	l := f.load()
-	l.look(a, b)
-	f.deleteSecret()
-	l.rotated(1, a, b)
+	l := f.load(a, b)
+	l.rotated(f.deleteSecret)
 
 	if err := leader.Process.Stop(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	f.deleteSecret()
-	l.rotated(1, a, b)
+	l.rotated(f.deleteSecret)
 	if !f.leads(a) && !f.leads(b) {
 		t.Error("nobody leads")
 	}

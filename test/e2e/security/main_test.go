@@ -21,7 +21,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -77,43 +76,15 @@ func (c *cluster) guard(ctx context.Context) error {
 	if c.client, err = kubernetes.NewForConfig(quiet); err != nil {
 		return err
 	}
-	create := metav1.CreateOptions{}
-	if _, err := c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, create); err != nil {
-		return err
-	}
-	if _, err := c.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: hook},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(9443)}}},
-	}, create); err != nil {
-		return err
-	}
-	// The server is a process beside; the Deployment is what one would scale.
-	labels := map[string]string{"app": hook}
-	if _, err := c.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: hook},
-		Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
-			ObjectMeta: metav1.ObjectMeta{Labels: labels},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "webhook", Image: hook}}},
-		}},
-	}, create); err != nil {
-		return err
+	// Its pods never run: the server is a process beside.
+	if out, err := c.Kubectl(ctx, "apply", "-f", "../../../deploy/install.yaml").CombinedOutput(); err != nil {
+		return fmt.Errorf("install: %w\n%s", err, out)
 	}
 	u, err := c.AddUser(user)
 	if err != nil {
 		return err
 	}
 	c.kubeconfig = u.Kubeconfig
-	for _, grant := range []func() error{
-		func() error { return guarded.Grant(ctx, c.client, user) },
-		func() error { return guarded.GrantMetrics(ctx, c.client, user) },
-		func() error {
-			return guarded.GrantRegistration(ctx, c.client, user, guarded.Registration{Name: name, Namespace: namespace, Secret: secret})
-		},
-	} {
-		if err := grant(); err != nil {
-			return err
-		}
-	}
 	return c.serve(ctx)
 }
 
@@ -145,7 +116,7 @@ func (c *cluster) serve(ctx context.Context) error {
 		ObjectMeta:  metav1.ObjectMeta{Name: hook, Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: new(""), Port: new(int32(number))}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(int32(number))}},
 	}, metav1.CreateOptions{}); err != nil {
 		return err
 	}
