@@ -1,6 +1,6 @@
 // Package certs gives the webhook server its certificates: its own, which it
 // makes and rotates, or those in a directory, as cert-manager's Secret is
-// mounted.
+// mounted ([Files]).
 //
 // Of its own there are an authority and a serving certificate, in one Secret
 // that all replicas watch. [Material] is what that Secret holds, and

@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,6 +18,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 )
+
+var errNone = errors.New("there is no certificate to serve yet")
 
 // Secret is the Secret as this replica knows it. What is no good is never
 // served: the last good certificate stays.
@@ -107,12 +110,17 @@ func (s *Secret) Changed() <-chan struct{} { return s.changed }
 // Ready returns an error while there is no certificate to serve at this time.
 func (s *Secret) Ready(now time.Time) error {
 	m := s.remembered()
-	switch {
-	case m == nil:
-		return errors.New("there is no certificate to serve yet")
-	case !counts(m.serving.Leaf, now):
+	if m == nil {
+		return errNone
+	}
+	return ready(m.serving.Leaf, now)
+}
+
+// ready returns an error if the certificate is no good at this time.
+func ready(leaf *x509.Certificate, now time.Time) error {
+	if !counts(leaf, now) {
 		return fmt.Errorf("the certificate counts from %s to %s, and it is %s",
-			m.serving.Leaf.NotBefore.Format(time.RFC3339), m.serving.Leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -130,7 +138,7 @@ func (s *Secret) Expires() time.Time {
 func (s *Secret) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	m := s.remembered()
 	if m == nil {
-		return nil, errors.New("there is no certificate to serve yet")
+		return nil, errNone
 	}
 	return m.serving, nil
 }

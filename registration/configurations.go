@@ -33,10 +33,6 @@ type Options struct {
 	Policies Policies
 	// TimeoutSeconds is how long it waits for one.
 	TimeoutSeconds int32
-	// InjectCAFrom names a Certificate of cert-manager, as NAMESPACE/NAME, whose
-	// authority cert-manager writes into the configurations. Empty: the
-	// caBundle is ours to write.
-	InjectCAFrom string
 }
 
 // Policies say what the API server does with a request when it gets no answer.
@@ -61,9 +57,6 @@ type Exemptions struct {
 const (
 	validatePath = "/validate"
 	mutatePath   = "/mutate"
-
-	// injectAnnotation is cert-manager's.
-	injectAnnotation = "cert-manager.io/inject-ca-from"
 )
 
 // ours say whose the configurations are.
@@ -125,11 +118,7 @@ func (o *Options) mutating(e Exemptions, bundle []byte, owner metav1.OwnerRefere
 
 // meta is what both configurations are called, and whose they are.
 func (o *Options) meta(owner metav1.OwnerReference) metav1.ObjectMeta {
-	meta := metav1.ObjectMeta{Name: o.Name, Labels: maps.Clone(ours), OwnerReferences: []metav1.OwnerReference{owner}}
-	if o.InjectCAFrom != "" {
-		meta.Annotations = map[string]string{injectAnnotation: o.InjectCAFrom}
-	}
-	return meta
+	return metav1.ObjectMeta{Name: o.Name, Labels: maps.Clone(ours), OwnerReferences: []metav1.OwnerReference{owner}}
 }
 
 func (o *Options) clientConfig(path string, bundle []byte) admissionv1.WebhookClientConfig {

@@ -46,32 +46,3 @@ func TestManyUsers(t *testing.T) {
 		}
 	}
 }
-
-// What cert-manager writes stays, and what is not yet there comes from us.
-func TestInjectCAFrom(t *testing.T) {
-	with := options
-	with.InjectCAFrom = "guards/hook"
-	for _, c := range []struct {
-		options Options
-		live    string
-		want    string
-	}{
-		{with, "theirs", "theirs"},
-		{with, "", "ours"},
-		{options, "theirs", "ours"},
-	} {
-		k := &Keeper{Options: c.options}
-		live := c.options.validating(Exemptions{}, []byte(c.live), metav1.OwnerReference{})
-		live.Annotations = map[string]string{"another": "stays"}
-		got := k.mergeValidating(live, c.options.validating(Exemptions{}, []byte("ours"), metav1.OwnerReference{}))
-		mutating := k.mergeMutating(c.options.mutating(Exemptions{}, []byte(c.live), metav1.OwnerReference{}), c.options.mutating(Exemptions{}, []byte("ours"), metav1.OwnerReference{}))
-		for _, bundle := range [][]byte{got.Webhooks[0].ClientConfig.CABundle, got.Webhooks[1].ClientConfig.CABundle, mutating.Webhooks[0].ClientConfig.CABundle} {
-			if string(bundle) != c.want {
-				t.Errorf("%+v: got %q", c, bundle)
-			}
-		}
-		if got.Annotations[injectAnnotation] != c.options.InjectCAFrom || got.Annotations["another"] != "stays" {
-			t.Errorf("annotations %v", got.Annotations)
-		}
-	}
-}

@@ -88,12 +88,37 @@ func (k *Keeper) Apply(ctx context.Context, bundle []byte) (changed bool, err er
 	k.mu.Unlock()
 
 	api := k.Client.AdmissionregistrationV1()
-	validating, err := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), k.mergeValidating)
+	validating, err := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), mergeValidating)
 	if err != nil {
 		return validating, err
 	}
-	mutating, err := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), k.mergeMutating)
+	mutating, err := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), mergeMutating)
 	return validating || mutating, err
+}
+
+// Trusted is whom the API server is told to trust for each webhook, as a caBundle.
+// There are none before it is told to ask.
+func (k *Keeper) Trusted(ctx context.Context) (bundles [][]byte, err error) {
+	api := k.Client.AdmissionregistrationV1()
+	validating, err := api.ValidatingWebhookConfigurations().Get(ctx, k.Options.Name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		for _, w := range validating.Webhooks {
+			bundles = append(bundles, w.ClientConfig.CABundle)
+		}
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read whom the API server trusts: %w", err)
+	}
+	mutating, err := api.MutatingWebhookConfigurations().Get(ctx, k.Options.Name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		for _, w := range mutating.Webhooks {
+			bundles = append(bundles, w.ClientConfig.CABundle)
+		}
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read whom the API server trusts: %w", err)
+	}
+	return bundles, nil
 }
 
 // client is what the typed clients of both kinds have in common.
@@ -136,49 +161,25 @@ func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api clie
 }
 
 // mergeValidating is the live configuration with all in place that is wanted.
-func (k *Keeper) mergeValidating(live, want *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
+func mergeValidating(live, want *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
 	out := live.DeepCopy()
 	mergeMeta(&out.ObjectMeta, &want.ObjectMeta)
 	out.Webhooks = want.DeepCopy().Webhooks
-	for i := range out.Webhooks {
-		for _, l := range live.Webhooks {
-			if l.Name == out.Webhooks[i].Name {
-				k.mergeBundle(&out.Webhooks[i].ClientConfig, &l.ClientConfig)
-			}
-		}
-	}
 	return out
 }
 
 // mergeMutating is the live configuration with all in place that is wanted.
-func (k *Keeper) mergeMutating(live, want *admissionv1.MutatingWebhookConfiguration) *admissionv1.MutatingWebhookConfiguration {
+func mergeMutating(live, want *admissionv1.MutatingWebhookConfiguration) *admissionv1.MutatingWebhookConfiguration {
 	out := live.DeepCopy()
 	mergeMeta(&out.ObjectMeta, &want.ObjectMeta)
 	out.Webhooks = want.DeepCopy().Webhooks
-	for i := range out.Webhooks {
-		for _, l := range live.Webhooks {
-			if l.Name == out.Webhooks[i].Name {
-				k.mergeBundle(&out.Webhooks[i].ClientConfig, &l.ClientConfig)
-			}
-		}
-	}
 	return out
 }
 
-// mergeBundle leaves the caBundle alone that cert-manager writes.
-func (k *Keeper) mergeBundle(want, live *admissionv1.WebhookClientConfig) {
-	if k.Options.InjectCAFrom != "" && len(live.CABundle) > 0 {
-		want.CABundle = live.CABundle
-	}
-}
-
-// mergeMeta leaves labels and annotations of others alone.
+// mergeMeta leaves labels of others alone.
 func mergeMeta(into, want *metav1.ObjectMeta) {
 	for key, value := range want.Labels {
 		metav1.SetMetaDataLabel(into, key, value)
-	}
-	for key, value := range want.Annotations {
-		metav1.SetMetaDataAnnotation(into, key, value)
 	}
 	into.OwnerReferences = want.OwnerReferences
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -28,8 +27,6 @@ const leastLifetime = 10 * time.Second
 // noMetrics is the --metrics-address at which nothing is served.
 const noMetrics = "0"
 
-var namespaced = regexp.MustCompile(`^[^/]+/[^/]+$`)
-
 // options are what the command line says.
 type options struct {
 	host           string
@@ -39,7 +36,6 @@ type options struct {
 	register       string
 	certSecret     string
 	certLifetime   time.Duration
-	injectCAFrom   string
 	policies       registration.Policies
 	timeout        time.Duration
 	clientCA       string
@@ -79,12 +75,11 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	flags.Usage = func() {}
 	flags.StringVar(&o.host, "host", "", "`address` to serve the webhooks on; all addresses if empty")
 	flags.IntVar(&o.port, "port", 9443, "`port` to serve the webhooks on")
-	flags.StringVar(&o.certDir, "cert-dir", "", "`directory` with the serving certificate, tls.crt and tls.key, which is read again when it changes; with --register also ca.crt, whom the API server is to trust")
+	flags.StringVar(&o.certDir, "cert-dir", "", "`directory` with the serving certificate, tls.crt and tls.key, which is read again when it changes; with --register also ca.crt, whom the API server is to trust, and another certificate is served once it is trusted")
 	flags.StringVar(&o.register, "register", "", "`name` of the two webhook configurations to keep, of the ClusterRole that they belong to, and of the Lease for it; without it they are made by somebody else")
 	flags.StringVar(&o.service, "service", "", "`name` of the Service in stsguard's own namespace where the API server finds it, on port 443 (with --register)")
 	flags.StringVar(&o.certSecret, "cert-secret", "stsguard-webhook-certs", "`name` of the Secret in stsguard's own namespace for its own certificates (without --cert-dir)")
 	flags.DurationVar(&o.certLifetime, "cert-lifetime", 90*24*time.Hour, "`time` that its own serving certificates count, an authority's four times that (without --cert-dir)")
-	flags.StringVar(&o.injectCAFrom, "inject-ca-from", "", "`certificate` of cert-manager, as NAMESPACE/NAME, whose authority cert-manager keeps in the webhook configurations (with --cert-dir and --register)")
 	policies := flags.StringToString("failure-policy", map[string]string{"validate": "Fail", "delete": "Ignore", "mutate": "Ignore"}, "`policies`, Fail or Ignore, when the API server gets no answer: validate for what is created or updated, delete for Services that are deleted, mutate for Services that might be made headless; what isn't given stays (with --register)")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "`time` that the API server waits for an answer, 1s to 30s (with --register)")
 	flags.StringVar(&o.clientCA, "client-ca", "", "`file` with the authorities of the API server's client certificate, which is read again for each connection; without it everybody may ask")
@@ -159,17 +154,13 @@ func (o *options) combine(given func(flag string) bool) error {
 		return errors.New("--register needs --namespace, or the variable POD_NAMESPACE: the namespace of the Service")
 	case o.certDir != "" && (given("cert-secret") || given("cert-lifetime")):
 		return errors.New("--cert-secret and --cert-lifetime are for certificates that stsguard makes, which it doesn't with --cert-dir")
-	case o.injectCAFrom != "" && o.certDir == "":
-		return errors.New("--inject-ca-from needs --cert-dir, the Secret of that certificate")
-	case o.injectCAFrom != "" && !namespaced.MatchString(o.injectCAFrom):
-		return fmt.Errorf("--inject-ca-from must be NAMESPACE/NAME, not %q", o.injectCAFrom)
 	case o.certLifetime < leastLifetime:
 		return fmt.Errorf("--cert-lifetime must be at least %s, not %s", leastLifetime, o.certLifetime)
 	case o.timeout < time.Second || o.timeout > 30*time.Second || o.timeout%time.Second != 0:
 		return fmt.Errorf("--timeout must be whole seconds from 1s to 30s, not %s", o.timeout)
 	}
 	return cmp.Or(
-		need([]string{"service", "inject-ca-from", "failure-policy", "timeout"}, "--register", o.register != ""),
+		need([]string{"service", "failure-policy", "timeout"}, "--register", o.register != ""),
 		need([]string{"client-names"}, "--client-ca", o.clientCA != ""),
 		need([]string{"metrics-plain-http"}, "--metrics-address", o.metricsAddress != noMetrics),
 	)

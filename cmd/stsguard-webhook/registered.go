@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -31,9 +32,18 @@ const authorities = "ca.crt"
 // configurations, and the certificates, if they are our own.
 type registered struct {
 	configurations *registration.Keeper
-	// secret is nil if certificates come from files.
-	secret *certs.Secret
-	leader *leader
+	certificate    certificate
+	leader         *leader
+}
+
+// certificate is the one that this replica serves, our own or somebody else's.
+type certificate interface {
+	manager.Runnable
+	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Ready returns an error while there is none that counts.
+	Ready(now time.Time) error
+	// Expires is zero while there is none.
+	Expires() time.Time
 }
 
 // newRegistered puts it together; nothing happens before it is started.
@@ -52,27 +62,29 @@ func newRegistered(o options, connection *rest.Config, clusterDomain string) (*r
 		Client: client,
 		Options: registration.Options{
 			Name: o.register, Namespace: o.namespace, Service: o.service,
-			Policies: o.policies, TimeoutSeconds: int32(o.timeout / time.Second), InjectCAFrom: o.injectCAFrom,
+			Policies: o.policies, TimeoutSeconds: int32(o.timeout / time.Second),
 		},
 		Clock: time.Now,
 	}}
 	r.leader = &leader{lock: lease, begin: func() {}, watch: r.configurations.Watch, clock: time.Now, nudged: make(chan struct{}, 1)}
+	names := certs.Names(o.service, o.namespace, clusterDomain)
 	if o.certDir != "" {
+		r.certificate = &certs.Files{Dir: o.certDir, Name: names[0], Trusted: r.configurations.Trusted, Clock: time.Now}
 		r.leader.step = func(ctx context.Context) (time.Time, error) {
-			bundle, err := os.ReadFile(filepath.Join(o.certDir, authorities))
-			if err != nil {
-				return time.Time{}, fmt.Errorf("read whom the API server is to trust: %w", err)
+			bundle, err := r.trust(ctx, filepath.Join(o.certDir, authorities))
+			if err == nil {
+				_, err = r.configurations.Apply(ctx, bundle)
 			}
-			_, err = r.configurations.Apply(ctx, bundle)
 			return time.Now().Add(readEvery), err
 		}
 		return r, nil
 	}
 
-	r.secret = certs.NewSecret(client.CoreV1().Secrets(o.namespace), o.certSecret)
+	secret := certs.NewSecret(client.CoreV1().Secrets(o.namespace), o.certSecret)
+	r.certificate = secret
 	keeper := &certs.Keeper{
-		Secret:    r.secret,
-		Names:     certs.Names(o.service, o.namespace, clusterDomain),
+		Secret:    secret,
+		Names:     names,
 		Lifetimes: certs.Lifetimes{Serving: o.certLifetime},
 		Owner:     r.configurations.Owner,
 		Trust:     r.configurations.Apply,
@@ -85,7 +97,7 @@ func newRegistered(o options, connection *rest.Config, clusterDomain string) (*r
 				select {
 				case <-ctx.Done():
 					return
-				case <-r.secret.Changed():
+				case <-secret.Changed():
 					nudge()
 				}
 			}
@@ -93,6 +105,23 @@ func newRegistered(o options, connection *rest.Config, clusterDomain string) (*r
 		r.configurations.Watch(ctx, nudge)
 	}
 	return r, nil
+}
+
+// trust is whom the API server is to trust: the authorities in the file, and those
+// that it trusts already, since a replica may serve a certificate of theirs.
+func (r *registered) trust(ctx context.Context, file string) ([]byte, error) {
+	bundle, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read whom the API server is to trust: %w", err)
+	}
+	trusted, err := r.configurations.Trusted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if bundle, err = certs.Together(time.Now(), bundle, trusted...); err != nil {
+		return nil, fmt.Errorf("read whom the API server is to trust: %s: %w", file, err)
+	}
+	return bundle, nil
 }
 
 // use has the API server leave alone what this judge does.
@@ -104,18 +133,15 @@ func (r *registered) use(j *verdict.Judge) {
 
 // addTo has the manager run it. A replica without a certificate is not ready.
 func (r *registered) addTo(m manager.Manager) error {
-	err := m.Add(r.leader)
-	if r.secret == nil {
-		return err
-	}
-	return errors.Join(err,
-		m.Add(r.secret),
-		m.AddReadyzCheck("certificate", func(*http.Request) error { return r.secret.Ready(time.Now()) }),
+	return errors.Join(
+		m.Add(r.leader),
+		m.Add(r.certificate),
+		m.AddReadyzCheck("certificate", func(*http.Request) error { return r.certificate.Ready(time.Now()) }),
 		metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "stsguard_certificate_expiry_timestamp_seconds",
 			Help: "When the certificate expires that is served, in seconds since 1970; 0 while there is none.",
 		}, func() float64 {
-			if at := r.secret.Expires(); !at.IsZero() {
+			if at := r.certificate.Expires(); !at.IsZero() {
 				return float64(at.Unix())
 			}
 			return 0

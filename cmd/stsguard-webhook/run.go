@@ -132,8 +132,8 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 	var files *certwatcher.CertWatcher
 	secured := &tls.Config{}
 	secure(secured)
-	if registered != nil && registered.secret != nil {
-		secured.GetCertificate = registered.secret.GetCertificate
+	if registered != nil {
+		secured.GetCertificate = registered.certificate.GetCertificate
 	} else {
 		if files, err = certwatcher.New(filepath.Join(o.certDir, corev1.TLSCertKey), filepath.Join(o.certDir, corev1.TLSPrivateKeyKey)); err != nil {
 			return fmt.Errorf("watch --cert-dir: %w", err)

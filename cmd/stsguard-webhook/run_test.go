@@ -44,21 +44,17 @@ func TestParse(t *testing.T) {
 	if want := (registration.Policies{Validate: "Ignore", Delete: "Ignore", Mutate: "Fail"}); err != nil || o.register != "guard" || o.service != "hook" || o.certSecret != "keys" || o.certLifetime != 240*time.Hour || o.policies != want || o.timeout != 3*time.Second {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	o, _, err = parse([]string{"--register=guard", "--service=hook", "--cert-dir=/certs", "--inject-ca-from=guards/hook"}, environment)
-	if err != nil || o.injectCAFrom != "guards/hook" {
-		t.Errorf("got %+v, %v", o, err)
-	}
 	for _, args := range [][]string{
 		{"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"},
-		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--inject-ca-from=a/b"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"}, {"--metrics-plain-http", "--metrics-address=0"},
-		{"--register=guard"}, {"--register=guard", "--service=hook", "--inject-ca-from=hook"},
+		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"}, {"--metrics-plain-http", "--metrics-address=0"},
+		{"--register=guard"},
 	} {
 		if _, _, err := parse(append(args, "--cert-dir=/certs"), environment); err == nil {
 			t.Errorf("%q: no error", args)
 		}
 	}
 	for _, args := range [][]string{
-		{"--service="}, {"--namespace="}, {"--inject-ca-from=a/b"}, {"--cert-lifetime=1s"},
+		{"--service="}, {"--namespace="}, {"--cert-lifetime=1s"},
 		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"},
 	} {
 		if _, _, err := parse(append([]string{"--register=guard", "--service=hook"}, args...), environment); err == nil {

@@ -54,7 +54,7 @@ var variants = map[string]struct {
 		if n := count(all, "Certificate"); n != 2 {
 			t.Errorf("%d Certificates", n)
 		}
-		args(t, all, "stsguard-webhook", "--cert-dir=/etc/stsguard-certs", "--inject-ca-from=stsguard-system/stsguard-webhook")
+		args(t, all, "stsguard-webhook", "--cert-dir=/etc/stsguard-certs")
 		mounted(t, all, "/etc/stsguard-certs", "stsguard-webhook-tls")
 	}},
 	"cert-manager with an issuer": {[]string{"certificates.source=cert-manager", "certificates.issuer.name=company", "certificates.issuer.kind=ClusterIssuer", "certificates.secret=serving"}, func(t *testing.T, all []object) {
@@ -67,7 +67,7 @@ var variants = map[string]struct {
 		args(t, all, "stsguard-webhook", "--cert-dir=/etc/stsguard-certs")
 		mounted(t, all, "/etc/stsguard-certs", "serving")
 		for _, a := range container(t, all, "stsguard-webhook").Args {
-			if strings.HasPrefix(a, "--inject-ca-from") || strings.HasPrefix(a, "--cert-secret") {
+			if strings.HasPrefix(a, "--cert-secret") {
 				t.Errorf("%s with a Secret", a)
 			}
 		}
