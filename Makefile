@@ -45,8 +45,8 @@ controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@test/controlplane/build.sh
 
 .PHONY: whole-cluster
-whole-cluster: ## Build kube-scheduler, kwok, CoreDNS and Helm too
-	@test/controlplane/build.sh nodes dns helm
+whole-cluster: ## Build kube-scheduler, kwok, CoreDNS, Helm and cert-manager too
+	@test/controlplane/build.sh nodes dns helm certificates
 
 # The tests of these packages hold generated files against what they come from.
 GENERATED := ./policies ./config ./lint ./report ./cmd/stsguard ./test/parity ./test/cli ./test/chart
