@@ -57,6 +57,8 @@ type Options struct {
 	// APIServerArgs are more flags for kube-apiserver. They come last, so
 	// that they win over those given already.
 	APIServerArgs []string
+	// ControllerManagerArgs are the same for kube-controller-manager.
+	ControllerManagerArgs []string
 	// WithoutControllerManager leaves out kube-controller-manager: no pods
 	// for a StatefulSet, no endpoints, and no end to a deleted namespace.
 	WithoutControllerManager bool
@@ -277,7 +279,7 @@ func (c *ControlPlane) start(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	manager, err := c.runBinary(controllerManager, controllerManagerArgs(config, ports[1])...)
+	manager, err := c.runBinary(controllerManager, append(controllerManagerArgs(config, ports[1]), opts.ControllerManagerArgs...)...)
 	if err != nil {
 		return err
 	}

@@ -8,12 +8,14 @@ package installed
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,12 +35,16 @@ const (
 	namespace = "stsguard-system"
 	name      = "stsguard"
 	webhook   = "stsguard-webhook"
+	secret    = "stsguard-webhook-certs"
 	registry  = "registry.example/stsguard-webhook"
 	local     = "localhost/stsguard-webhook"
 )
 
 // What was prepared for the tests, and where.
 var prepared string
+
+// subnets counts those of nodes: tests may run at the same time.
+var subnets atomic.Uint32
 
 func TestMain(m *testing.M) {
 	if err := node.Missing(); err != nil {
@@ -47,6 +53,11 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(node.Isolated(prepare, func(dir string) int {
 		prepared = dir
+		// Most of the time they wait, whatever the processors.
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return m.Run()
 	}))
 }
@@ -77,12 +88,18 @@ type cluster struct {
 // start makes a cluster with two nodes.
 func start(t *testing.T) *cluster {
 	t.Helper()
+	return startWith(t, controlplane.Options{})
+}
+
+// startWith does so with more flags.
+func startWith(t *testing.T, opts controlplane.Options) *cluster {
+	t.Helper()
 	if err := node.Missing(); err != nil {
 		t.Skip(err)
 	}
-	cp, err := controlplane.Start(t.Context(), controlplane.Options{
-		Scheduler: true, Address: node.Address, APIServerArgs: []string{"--enable-aggregator-routing=true"},
-	})
+	opts.Scheduler, opts.Address = true, node.Address
+	opts.APIServerArgs = append(opts.APIServerArgs, "--enable-aggregator-routing=true")
+	cp, err := controlplane.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +135,9 @@ func (c *cluster) addNode() {
 		images[reference] = node.Unpacked(prepared)
 	}
 	id := len(c.nodes) + 1
+	subnet := subnets.Add(1)
 	n, err := node.Start(c.Context(), c.client, node.Options{
-		Name: fmt.Sprintf("node-%d", id), Subnet: byte(id), Images: images, APIServerPort: server.Port(),
+		Name: fmt.Sprintf("node-%d", id), Subnet: byte(subnet), Images: images, APIServerPort: server.Port(),
 		Dir: filepath.Join(c.Dir, fmt.Sprintf("node-%d", id)),
 	})
 	if err != nil {
