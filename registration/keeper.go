@@ -72,7 +72,12 @@ func (k *Keeper) Owner(ctx context.Context) (metav1.OwnerReference, error) {
 	if role.DeletionTimestamp != nil {
 		return metav1.OwnerReference{}, fmt.Errorf("the ClusterRole %s that the webhook configurations belong to is being deleted", role.Name)
 	}
-	return metav1.OwnerReference{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID}, nil
+	return metav1.OwnerReference{
+		APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID,
+		// Deleted in the foreground, the ClusterRole stays for as long as the API
+		// server asks: without its rights stsguard can't answer.
+		BlockOwnerDeletion: new(true),
+	}, nil
 }
 
 // Apply makes both configurations as they should be, with this caBundle, and says

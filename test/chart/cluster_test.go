@@ -159,8 +159,7 @@ func serve(t *testing.T, cp *controlplane.ControlPlane, client *kubernetes.Clien
 	eventually(t, "use of all rights", func() error { return audit.unused(t) })
 
 	// As docs/uninstall.md has it.
-	kubectl(t, cp, nil, "delete", "clusterrole", "stsguard")
-	kubectl(t, cp, nil, "wait", "--for=delete", "validatingwebhookconfiguration/stsguard", "mutatingwebhookconfiguration/stsguard", "--timeout=2m")
+	kubectl(t, cp, nil, "delete", "clusterrole", "stsguard", "--cascade=foreground")
 	for _, b := range docs.Blocks(t, "docs/uninstall.md", "kubectl delete -f deploy/install.yaml") {
 		b.Run(t, path(), append(os.Environ(), cp.Env()...))
 	}
@@ -272,6 +271,9 @@ func (a auditLog) unused(t *testing.T) error {
 	var unused []string
 	for _, r := range rights {
 		for _, resource := range r.resources {
+			if resource == finalizers {
+				continue // nobody calls it: some API servers look for the right alone
+			}
 			for _, verb := range r.verbs {
 				if !slices.ContainsFunc(events, func(e event) bool {
 					o := e.ObjectRef

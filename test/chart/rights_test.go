@@ -22,6 +22,8 @@ type right struct {
 const (
 	everywhere = "the cluster"
 	own        = "its namespace"
+
+	finalizers = "clusterroles/finalizers"
 )
 
 // rights is what the webhook calls, each with the reason: nothing else may be in
@@ -34,6 +36,7 @@ var rights = []right{
 	{everywhere, "admissionregistration.k8s.io", []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, "", []string{"create"}, "making its own webhook configurations; a name can't be asked for here"},
 	{everywhere, "admissionregistration.k8s.io", []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, "stsguard", []string{"get", "list", "watch", "update"}, "keeping them"},
 	{everywhere, "rbac.authorization.k8s.io", []string{"clusterroles"}, "stsguard", []string{"get"}, "whether it is installed still: the configurations belong to this ClusterRole"},
+	{everywhere, "rbac.authorization.k8s.io", []string{finalizers}, "stsguard", []string{"update"}, "having it stay until they are gone; API servers with OwnerReferencesPermissionEnforcement want this right"},
 	{everywhere, "authentication.k8s.io", []string{"tokenreviews"}, "", []string{"create"}, "who wants to read metrics"},
 	{everywhere, "authorization.k8s.io", []string{"subjectaccessreviews"}, "", []string{"create"}, "whether they may"},
 	{own, "", []string{"secrets"}, "", []string{"create"}, "making the Secret of its certificates"},
