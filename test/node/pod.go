@@ -85,6 +85,7 @@ func (p *pod) run() {
 			p.node.log.Warn("container not started", "pod", p.name, "error", err)
 			p.report(corev1.PodPending, waiting("CreateContainerError", err))
 		} else if p.attend(c) {
+			p.report(ended(c))
 			break
 		} else {
 			p.restarts++
@@ -281,6 +282,15 @@ func waiting(reason string, err error) corev1.ContainerState {
 
 func running() corev1.ContainerState {
 	return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
+}
+
+// ended is what a container that has ended leaves of its pod.
+func ended(c *container) (corev1.PodPhase, corev1.ContainerState) {
+	phase := corev1.PodSucceeded
+	if c.exitCode() != 0 {
+		phase = corev1.PodFailed
+	}
+	return phase, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: c.exitCode(), FinishedAt: metav1.Now()}}
 }
 
 // report tells the API server, again and again until it has heard.

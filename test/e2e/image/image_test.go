@@ -1,6 +1,5 @@
 // Package image holds the container image against what is promised of it: what
-// is in it, that everybody who builds it gets the same, and that it runs
-// as a cluster would run it.
+// is in it, and that everybody who builds it gets the same.
 package image
 
 import (
