@@ -178,6 +178,7 @@ const rolledOut = "kubectl -n stsguard-system rollout status deployment/stsguard
 // Nothing may pass or fail because nobody answered, so that each webhook says
 // Fail. Certificates count for half a minute, authorities for two minutes.
 func TestNoAdmissionFails(t *testing.T) {
+	t.Parallel()
 	c := start(t)
 	c.run(`helm install stsguard deploy/chart --namespace stsguard-system --create-namespace \
 		--set image.repository=registry.example/stsguard-webhook --set image.tag=v0.1.0 \
