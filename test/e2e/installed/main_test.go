@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/node"
 )
 
@@ -175,6 +176,23 @@ func (c *cluster) try(commands string) (string, error) {
 	cmd.Env = append(cmd.Env, "HOME="+c.Dir, "PATH="+prepared+":"+filepath.Dir(c.KubectlPath)+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// helmInstall installs the chart as docs/install.md does, with more flags.
+func (c *cluster) helmInstall(flags string) {
+	c.Helper()
+	c.run(strings.Replace(docs.Blocks(c, "docs/install.md", "helm install")[0].Text, " --set image.tag", " "+flags+" --set image.tag", 1))
+}
+
+// kubectlInstall installs the manifest as docs/install.md does.
+func (c *cluster) kubectlInstall() {
+	c.Helper()
+	dir := c.TempDir()
+	kustomization := docs.Blocks(c, "docs/install.md", "apiVersion: kustomize.config.k8s.io")[0].Text
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o644); err != nil {
+		c.Fatal(err)
+	}
+	c.run("cp deploy/install.yaml " + dir + "; cd " + dir + "; " + docs.Blocks(c, "docs/install.md", "kubectl apply")[0].Text)
 }
 
 // eventually tries again for a while.

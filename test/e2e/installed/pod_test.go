@@ -24,7 +24,7 @@ import (
 func TestPod(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	c.run("kubectl apply -f deploy/install.yaml")
+	c.kubectlInstall()
 	c.guarded()
 	c.mustCreate(metav1.NamespaceDefault, "web")
 	pods, err := c.client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})

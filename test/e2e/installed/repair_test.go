@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // A cluster in which all replicas are dead goes on as docs/troubleshoot.md says,
@@ -31,8 +32,7 @@ func TestRepair(t *testing.T) {
 		APIServerArgs:         []string{"--default-not-ready-toleration-seconds=3", "--default-unreachable-toleration-seconds=3"},
 		ControllerManagerArgs: []string{"--node-monitor-grace-period=20s"},
 	})
-	c.run(strings.Replace(documented(t, "install.md", "## With Helm", "helm install"), "--set image.tag=",
-		"--set 'config.exemptions.namespaces={kube-system,exempt}' --set 'config.exemptions.usernames={ops}' --set image.tag=", 1))
+	c.helmInstall("--set 'config.exemptions.namespaces={kube-system,exempt}' --set 'config.exemptions.usernames={ops}'")
 	c.run("kubectl create namespace exempt; kubectl create namespace shop")
 	for i := range 2 {
 		if err := c.createPair(c.client, "shop", fmt.Sprintf("before-%d", i)); err != nil {
@@ -60,12 +60,12 @@ func TestRepair(t *testing.T) {
 	if err := c.createPair(c.client, "shop", "dead"); !unreachable(err) {
 		t.Errorf("while no replica answers: %v", err)
 	}
-	c.run(documented(t, "uninstall.md", "## If it holds the cluster up", "kubectl delete"))
+	c.run(docs.Blocks(t, "docs/uninstall.md", "kubectl delete validatingwebhookconfiguration")[0].Text)
 	c.mustCreate("shop", "without-a-configuration")
 
 	t.Log("another one is added")
 	c.addNode()
-	c.run(documented(t, "troubleshoot.md", "## The webhook is unreachable", "--force"))
+	c.run(docs.Blocks(t, "docs/troubleshoot.md", "$ kubectl -n stsguard-system delete pods")[0].Commands()[0].Line)
 	c.guarded()
 	c.mustCreate("shop", "at-last")
 }

@@ -99,7 +99,7 @@ func TestRights(t *testing.T) {
 	r := &replica{cluster: startWith(t, controlplane.Options{APIServerArgs: []string{
 		"--feature-gates=WatchList=false", "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 	}})}
-	r.run(strings.Replace(documented(t, "install.md", "## With Helm", "helm install"), "--set image.tag=", "--set replicas=1 --set shutdownDelaySeconds=0 --set image.tag=", 1))
+	r.helmInstall("--set replicas=1 --set shutdownDelaySeconds=0")
 	r.guarded()
 	r.run("kubectl create clusterrole stsguard-metrics-reader --verb=get --non-resource-url=/metrics")
 	r.run("kubectl create clusterrolebinding prometheus --clusterrole=stsguard-metrics-reader --serviceaccount=default:default")
