@@ -129,7 +129,7 @@ func outOfReach(err error) bool {
 func cutOff(err error) bool {
 	text := err.Error()
 	return apierrors.IsInternalError(err) && strings.Contains(text, "failed calling webhook") &&
-		(strings.HasSuffix(text, "EOF") || strings.HasSuffix(text, "connection reset by peer") || strings.HasSuffix(text, "connection refused"))
+		slices.ContainsFunc([]string{"EOF", "connection reset by peer", "broken pipe", "connection refused"}, func(end string) bool { return strings.HasSuffix(text, end) })
 }
 
 // during has something happen under load, and holds what failed until some seconds
