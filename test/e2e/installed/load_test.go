@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/stsguard/stsguard/test/docs"
 )
 
 // load is several clients, each in a namespace of its own, who create, change and
@@ -180,7 +183,9 @@ const rolledOut = "kubectl -n stsguard-system rollout status deployment/stsguard
 func TestNoAdmissionFails(t *testing.T) {
 	t.Parallel()
 	c := start(t)
-	c.run(`helm install stsguard deploy/chart --namespace stsguard-system --create-namespace \
+	previous := filepath.Join(c.Dir, "previous")
+	c.run("cp -R deploy/chart " + previous + "; sed -i 's/^version: .*/version: 0.0.1/; s/^appVersion: .*/appVersion: v0.0.1/' " + previous + "/Chart.yaml")
+	c.run("helm install stsguard " + previous + ` --namespace stsguard-system --create-namespace \
 		--set image.repository=registry.example/stsguard-webhook --set image.tag=v0.1.0 \
 		--set certificates.lifetime=30s --set webhooks.failurePolicy.delete=Fail --set webhooks.failurePolicy.mutate=Fail`)
 	c.run(rolledOut)
@@ -196,8 +201,7 @@ func TestNoAdmissionFails(t *testing.T) {
 			c.run(rolledOut)
 		}},
 		{"upgrade", func(c *cluster) {
-			c.run("helm upgrade stsguard deploy/chart --namespace stsguard-system --reset-then-reuse-values --set image.tag=v0.2.0")
-			c.run(rolledOut)
+			c.run(docs.Blocks(t, "docs/upgrade.md", "helm upgrade")[0].Text)
 		}},
 		{"rollback", func(c *cluster) {
 			c.run("helm rollback stsguard --namespace stsguard-system")
@@ -216,7 +220,7 @@ func TestNoAdmissionFails(t *testing.T) {
 		}},
 		{"another configuration", func(c *cluster) {
 			pods := c.pods()
-			c.run("helm upgrade stsguard deploy/chart --namespace stsguard-system --reset-then-reuse-values --set 'config.exemptions.namespaces={kube-system,legacy}'")
+			c.run("helm upgrade stsguard " + previous + " --namespace stsguard-system --reset-then-reuse-values --set 'config.exemptions.namespaces={kube-system,legacy}'")
 			c.eventually("the namespace is left out", func() error {
 				v, err := c.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(c.Context(), name, metav1.GetOptions{})
 				if err == nil && !slices.Contains(v.Webhooks[0].NamespaceSelector.MatchExpressions[0].Values, "legacy") {
