@@ -154,7 +154,7 @@ func (l *load) during(what string, happens func(c *cluster)) {
 		for _, failure := range slices.Sorted(maps.Keys(failures)) {
 			t.Errorf("failed %d times: %s", failures[failure], failure)
 		}
-		if requests < 100 {
+		if requests < 20 {
 			t.Errorf("only %d requests", requests)
 		}
 	})
