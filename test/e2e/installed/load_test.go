@@ -124,7 +124,7 @@ func (l *load) try(ctx context.Context, what string, err error) bool {
 func outOfReach(err error) bool {
 	return net.IsConnectionRefused(err) || net.IsConnectionReset(err) || net.IsProbableEOF(err) || net.IsHTTP2ConnectionLost(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsAlreadyExists(err) ||
-		strings.Contains(err.Error(), "not yet ready to handle request")
+		strings.Contains(err.Error(), "not yet ready to handle request") || strings.HasSuffix(err.Error(), "unexpected EOF")
 }
 
 // cutOff says whether the API server's connection to the webhook broke, or none
