@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -24,18 +25,23 @@ const (
 // Address is where a pod reaches what listens beside the nodes.
 var Address = net.IPv4(10, 244, 0, 1)
 
-// Missing says what is not there to run pods: root's rights, or a program.
-func Missing() error {
+// Missing says what is not there to run pods: root's rights, a program, or what
+// the kernel lets be made.
+var Missing = sync.OnceValue(func() error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root may run pods")
 	}
-	for _, tool := range []string{"ip", "runc", "skopeo", "umoci"} {
+	for _, tool := range []string{"ip", "runc", "skopeo", "umoci", "unshare"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%w: apt-get install iproute2 runc skopeo umoci", err)
+			return fmt.Errorf("%w: apt-get install iproute2 runc skopeo umoci util-linux", err)
 		}
 	}
+	const links = "ip link add pods type bridge && ip link add pod type veth peer name eth0"
+	if out, err := exec.Command("unshare", "--net", "--pid", "--mount", "--fork", "sh", "-c", links).CombinedOutput(); err != nil {
+		return fmt.Errorf("this machine makes no network for pods: %w: %s", err, out)
+	}
 	return nil
-}
+})
 
 // Isolated runs tests in network, process and mount namespaces of their own, so
 // that no address and no process of theirs meets those of the machine, and nothing
