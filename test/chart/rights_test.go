@@ -62,6 +62,12 @@ func rules(in string, keep func(right) bool) []rbacv1.PolicyRule {
 	return out
 }
 
+// owns says whether a right is in the ClusterRole that the webhook configurations
+// belong to, which goes first.
+func owns(r right) bool {
+	return r.group == "admissionregistration.k8s.io" || r.group == rbacv1.GroupName
+}
+
 func TestRights(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  []string
@@ -75,8 +81,11 @@ func TestRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := objects(t, values(t, c.set...))
-			if got, want := get[*rbacv1.ClusterRole](t, all, "stsguard").Rules, rules(everywhere, c.keep); !equality.Semantic.DeepEqual(got, want) {
-				t.Errorf("ClusterRole: got %v\nwant %v", got, want)
+			for role, owner := range map[string]bool{"stsguard": true, "stsguard-webhook": false} {
+				want := rules(everywhere, func(r right) bool { return c.keep(r) && owns(r) == owner })
+				if got := get[*rbacv1.ClusterRole](t, all, role).Rules; !equality.Semantic.DeepEqual(got, want) {
+					t.Errorf("ClusterRole %s: got %v\nwant %v", role, got, want)
+				}
 			}
 			if got, want := get[*rbacv1.Role](t, all, "stsguard-webhook").Rules, rules(own, c.keep); !equality.Semantic.DeepEqual(got, want) {
 				t.Errorf("Role: got %v\nwant %v", got, want)

@@ -84,9 +84,9 @@ const patience = 2 * time.Second
 // replica is the only one of an installation, which has to do everything.
 type replica struct {
 	*cluster
-	clusterRole *rbacv1.ClusterRole
-	role        *rbacv1.Role
-	token       string // of who may read metrics
+	clusterRoles []*rbacv1.ClusterRole
+	role         *rbacv1.Role
+	token        string // of who may read metrics
 }
 
 // Without any one of its rights something doesn't work that works with it, and the
@@ -104,15 +104,21 @@ func TestRights(t *testing.T) {
 	r.run("kubectl create clusterrole stsguard-metrics-reader --verb=get --non-resource-url=/metrics")
 	r.run("kubectl create clusterrolebinding prometheus --clusterrole=stsguard-metrics-reader --serviceaccount=default:default")
 	r.token = strings.TrimSpace(r.run("kubectl create token default"))
-	var err error
-	if r.clusterRole, err = r.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{}); err != nil {
-		t.Fatal(err)
+	var given []right
+	for _, role := range []string{name, webhook} {
+		found, err := r.client.RbacV1().ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.clusterRoles = append(r.clusterRoles, found)
+		given = append(given, rightsOf(found.Rules)...)
 	}
+	var err error
 	if r.role, err = r.client.RbacV1().Roles(namespace).Get(t.Context(), webhook, metav1.GetOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
-	given := slices.Concat(rightsOf(r.clusterRole.Rules), rightsOf(r.role.Rules))
+	given = append(given, rightsOf(r.role.Rules)...)
 	later := map[string][]right{}
 	for _, missing := range given {
 		switch n, known := needs[missing]; {
@@ -174,12 +180,15 @@ func rulesWithout(rules []rbacv1.PolicyRule, missing []right) []rbacv1.PolicyRul
 // give leaves the replica all rights but these.
 func (r *replica) give(missing ...right) {
 	r.Helper()
-	clusterRole, role := r.clusterRole.DeepCopy(), r.role.DeepCopy()
-	clusterRole.Rules, role.Rules = rulesWithout(clusterRole.Rules, missing), rulesWithout(role.Rules, missing)
-	clusterRole.ResourceVersion, role.ResourceVersion = "", ""
-	if _, err := r.client.RbacV1().ClusterRoles().Update(r.Context(), clusterRole, metav1.UpdateOptions{}); err != nil {
-		r.Fatal(err)
+	for _, given := range r.clusterRoles {
+		clusterRole := given.DeepCopy()
+		clusterRole.Rules, clusterRole.ResourceVersion = rulesWithout(given.Rules, missing), ""
+		if _, err := r.client.RbacV1().ClusterRoles().Update(r.Context(), clusterRole, metav1.UpdateOptions{}); err != nil {
+			r.Fatal(err)
+		}
 	}
+	role := r.role.DeepCopy()
+	role.Rules, role.ResourceVersion = rulesWithout(r.role.Rules, missing), ""
 	if _, err := r.client.RbacV1().Roles(namespace).Update(r.Context(), role, metav1.UpdateOptions{}); err != nil {
 		r.Fatal(err)
 	}

@@ -17,15 +17,13 @@ import (
 )
 
 // Whichever way stsguard is uninstalled, nothing is left but what
-// docs/uninstall.md says. Meanwhile requests are refused for no more than a moment,
-// which in the order that it gives is the shortest.
+// docs/uninstall.md says. Meanwhile nobody is refused anything in the order that
+// it gives, and for no more than a moment in others.
 func TestUninstall(t *testing.T) {
 	t.Parallel()
 	c := start(t)
 	const (
 		helmAlone = "helm uninstall stsguard --namespace stsguard-system"
-		// The docs say tenths of a second; the machine may be busy.
-		tenths = 2 * time.Second
 		// The docs say a second or so; a single answer that doesn't come takes some.
 		aMoment = 10 * time.Second
 	)
@@ -45,16 +43,16 @@ func TestUninstall(t *testing.T) {
 		name      string
 		install   func()
 		uninstall string
-		atMost    time.Duration
+		inOrder   bool
 		left      []string
 	}{
-		{"in order", withHelm, ordered, tenths, nil},
-		{"helm alone", withHelm, helmAlone, aMoment, []string{
+		{"in order", withHelm, ordered, true, nil},
+		{"helm alone", withHelm, helmAlone, false, []string{
 			"namespaces /stsguard-system", "leases.coordination.k8s.io stsguard-system/stsguard",
 			// Every namespace has these.
 			"configmaps stsguard-system/kube-root-ca.crt", "serviceaccounts stsguard-system/default",
 		}},
-		{"kubectl alone", withKubectl, kubectlAlone, aMoment, nil},
+		{"kubectl alone", withKubectl, kubectlAlone, false, nil},
 	} {
 		t.Log(way.name)
 		way.install()
@@ -75,8 +73,11 @@ func TestUninstall(t *testing.T) {
 		})
 		r := p.since()
 		t.Logf("%s: it took %.1fs, %d pairs were created, %d refused within %.1fs", way.name, took.Seconds(), r.created, len(r.failures), r.refused().Seconds())
-		if r.refused() > way.atMost {
-			t.Errorf("%s: pairs were refused for %s: %s", way.name, r.refused(), strings.Join(r.failures, "\n"))
+		if way.inOrder && len(r.failures) > 0 {
+			t.Errorf("%s: %s", way.name, strings.Join(r.failures, "\n"))
+		}
+		if r.refused() > aMoment {
+			t.Errorf("%s: pairs were refused for %s", way.name, r.refused())
 		}
 	}
 }

@@ -216,11 +216,13 @@ func TestRights(t *testing.T) {
 			granted = append(granted, strings.Join([]string{group, strings.Join(r.Resources, ", "), strings.Join(r.ResourceNames, ", "), strings.Join(r.Verbs, ", ")}, " | "))
 		}
 	}
-	everywhere, err := shared.client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+	for _, role := range []string{name, hook} {
+		everywhere, err := shared.client.RbacV1().ClusterRoles().Get(t.Context(), role, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(everywhere.Rules)
 	}
-	add(everywhere.Rules)
 	own, err := shared.client.RbacV1().Roles(namespace).Get(t.Context(), hook, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
