@@ -33,6 +33,8 @@ type Options struct {
 	Policies Policies
 	// TimeoutSeconds is how long it waits for one.
 	TimeoutSeconds int32
+	// Annotations are those of both configurations.
+	Annotations map[string]string
 }
 
 // Policies say what the API server does with a request when it gets no answer.
@@ -118,7 +120,7 @@ func (o *Options) mutating(e Exemptions, bundle []byte, owner metav1.OwnerRefere
 
 // meta is what both configurations are called, and whose they are.
 func (o *Options) meta(owner metav1.OwnerReference) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: o.Name, Labels: maps.Clone(ours), OwnerReferences: []metav1.OwnerReference{owner}}
+	return metav1.ObjectMeta{Name: o.Name, Labels: maps.Clone(ours), Annotations: maps.Clone(o.Annotations), OwnerReferences: []metav1.OwnerReference{owner}}
 }
 
 func (o *Options) clientConfig(path string, bundle []byte) admissionv1.WebhookClientConfig {

@@ -181,10 +181,13 @@ func mergeMutating(live, want *admissionv1.MutatingWebhookConfiguration) *admiss
 	return out
 }
 
-// mergeMeta leaves labels of others alone.
+// mergeMeta leaves labels and annotations of others alone.
 func mergeMeta(into, want *metav1.ObjectMeta) {
 	for key, value := range want.Labels {
 		metav1.SetMetaDataLabel(into, key, value)
+	}
+	for key, value := range want.Annotations {
+		metav1.SetMetaDataAnnotation(into, key, value)
 	}
 	into.OwnerReferences = want.OwnerReferences
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/pflag"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/stsguard/stsguard/registration"
 )
@@ -37,6 +39,7 @@ type options struct {
 	certSecret     string
 	certLifetime   time.Duration
 	policies       registration.Policies
+	annotations    map[string]string
 	timeout        time.Duration
 	clientCA       string
 	clientNames    []string
@@ -81,6 +84,7 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	flags.StringVar(&o.certSecret, "cert-secret", "stsguard-webhook-certs", "`name` of the Secret in stsguard's own namespace for its own certificates (without --cert-dir)")
 	flags.DurationVar(&o.certLifetime, "cert-lifetime", 90*24*time.Hour, "`time` that its own serving certificates count, an authority's four times that (without --cert-dir)")
 	policies := flags.StringToString("failure-policy", map[string]string{"validate": "Fail", "delete": "Ignore", "mutate": "Ignore"}, "`policies`, Fail or Ignore, when the API server gets no answer: validate for what is created or updated, delete for Services that are deleted, mutate for Services that might be made headless; what isn't given stays (with --register)")
+	annotations := flags.StringArray("annotation", nil, "`key=value` of an annotation of the webhook configurations, such as cert-manager.io/inject-ca-from; may be repeated (with --register)")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "`time` that the API server waits for an answer, 1s to 30s (with --register)")
 	flags.StringVar(&o.clientCA, "client-ca", "", "`file` with the authorities of the API server's client certificate, which is read again for each connection; without it everybody may ask")
 	flags.StringSliceVar(&o.clientNames, "client-names", nil, "common or DNS `names`, separated by commas, of which a client certificate must have one (with --client-ca)")
@@ -112,6 +116,9 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	if err := o.setPolicies(*policies); err != nil {
 		return options{}, "", err
 	}
+	if err := o.setAnnotations(*annotations); err != nil {
+		return options{}, "", err
+	}
 	if err := o.combine(flags.Changed); err != nil {
 		return options{}, "", err
 	}
@@ -133,6 +140,20 @@ func (o *options) setPolicies(given map[string]string) error {
 		*into[key] = policy
 	}
 	return nil
+}
+
+func (o *options) setAnnotations(given []string) error {
+	for _, annotation := range given {
+		key, value, ok := strings.Cut(annotation, "=")
+		if !ok {
+			return fmt.Errorf("--annotation must be KEY=VALUE, not %q", annotation)
+		}
+		if o.annotations == nil {
+			o.annotations = map[string]string{}
+		}
+		o.annotations[key] = value
+	}
+	return apivalidation.ValidateAnnotations(o.annotations, field.NewPath("--annotation")).ToAggregate()
 }
 
 // combine checks what goes together. A flag that would do nothing is a mistake.
@@ -160,7 +181,7 @@ func (o *options) combine(given func(flag string) bool) error {
 		return fmt.Errorf("--timeout must be whole seconds from 1s to 30s, not %s", o.timeout)
 	}
 	return cmp.Or(
-		need([]string{"service", "failure-policy", "timeout"}, "--register", o.register != ""),
+		need([]string{"service", "failure-policy", "annotation", "timeout"}, "--register", o.register != ""),
 		need([]string{"client-names"}, "--client-ca", o.clientCA != ""),
 		need([]string{"metrics-plain-http"}, "--metrics-address", o.metricsAddress != noMetrics),
 	)

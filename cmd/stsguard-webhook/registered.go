@@ -62,7 +62,7 @@ func newRegistered(o options, connection *rest.Config, clusterDomain string) (*r
 		Client: client,
 		Options: registration.Options{
 			Name: o.register, Namespace: o.namespace, Service: o.service,
-			Policies: o.policies, TimeoutSeconds: int32(o.timeout / time.Second),
+			Policies: o.policies, TimeoutSeconds: int32(o.timeout / time.Second), Annotations: o.annotations,
 		},
 		Clock: time.Now,
 	}}

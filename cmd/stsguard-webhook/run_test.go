@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -40,13 +41,13 @@ func TestParse(t *testing.T) {
 	if err != nil || o.namespace != "own" || o.logLevel != slog.LevelDebug || o.port != 443 || o.clientCA != "ca.crt" || !slices.Equal(o.clientNames, []string{"a", "b"}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	o, _, err = parse([]string{"--register=guard", "--service=hook", "--cert-secret=keys", "--cert-lifetime=240h", "--failure-policy=validate=Ignore,mutate=Fail", "--timeout=3s"}, environment)
-	if want := (registration.Policies{Validate: "Ignore", Delete: "Ignore", Mutate: "Fail"}); err != nil || o.register != "guard" || o.service != "hook" || o.certSecret != "keys" || o.certLifetime != 240*time.Hour || o.policies != want || o.timeout != 3*time.Second {
+	o, _, err = parse([]string{"--register=guard", "--service=hook", "--cert-secret=keys", "--cert-lifetime=240h", "--failure-policy=validate=Ignore,mutate=Fail", "--annotation=example.com/a=b=c,d", "--annotation=e=", "--timeout=3s"}, environment)
+	if want := (registration.Policies{Validate: "Ignore", Delete: "Ignore", Mutate: "Fail"}); err != nil || o.register != "guard" || o.service != "hook" || o.certSecret != "keys" || o.certLifetime != 240*time.Hour || o.policies != want || o.timeout != 3*time.Second || !maps.Equal(o.annotations, map[string]string{"example.com/a": "b=c,d", "e": ""}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	for _, args := range [][]string{
 		{"extra"}, {"--nope"}, {"--port=0"}, {"--port=x"}, {"--log-level=loud"}, {"--log-level=info+1"}, {"--log-format=xml"}, {"--shutdown-delay=-1s"},
-		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"}, {"--metrics-plain-http", "--metrics-address=0"},
+		{"--service=hook"}, {"--timeout=3s"}, {"--failure-policy=validate=Fail"}, {"--annotation=a=b"}, {"--cert-secret=keys"}, {"--cert-lifetime=240h"}, {"--client-names=a"}, {"--metrics-plain-http", "--metrics-address=0"},
 		{"--register=guard"},
 	} {
 		if _, _, err := parse(append(args, "--cert-dir=/certs"), environment); err == nil {
@@ -55,7 +56,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--service="}, {"--namespace="}, {"--cert-lifetime=1s"},
-		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"},
+		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"}, {"--annotation=a"}, {"--annotation=a b=c"},
 	} {
 		if _, _, err := parse(append([]string{"--register=guard", "--service=hook"}, args...), environment); err == nil {
 			t.Errorf("%q: no error", args)
@@ -92,6 +93,7 @@ func TestRun(t *testing.T) {
 		"certificates that are none":      {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
 		"no client authority":             {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=/no/such", kubeconfig}, exitUsage, "--client-ca: open /no/such"},
 		"a client authority that is none": {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=" + filepath.Join(dir, "tls.crt"), kubeconfig}, exitUsage, "--client-ca: no certificate in"},
+		"a wrong annotation":              {[]string{"--register=a", "--service=b", "--namespace=c", "--annotation=-a=b", kubeconfig}, exitUsage, `--annotation: Invalid value: "-a": name part must consist of`},
 		"no configuration":                {[]string{certs, "--config=/no/such"}, exitUsage, "--config: read configuration: open /no/such"},
 		"wrong configuration":             {[]string{certs, "--config=" + write("bad.yaml", header+"rulez: {}\n")}, exitUsage, "bad.yaml:3: "},
 		"not in a pod":                    {[]string{certs}, exitUsage, "no --kubeconfig, and not in a pod"},

@@ -79,8 +79,8 @@ var variants = map[string]struct {
 		args(t, all, "stsguard-webhook", "--client-ca=/etc/stsguard-callers/ca.crt", "--client-names=kube-apiserver,front-proxy")
 		mounted(t, all, "/etc/stsguard-callers", "callers")
 	}},
-	"failure policies": {[]string{"webhooks.failurePolicy.validate=Ignore", "webhooks.failurePolicy.mutate=Fail", "webhooks.timeoutSeconds=10"}, func(t *testing.T, all []object) {
-		args(t, all, "stsguard-webhook", "--failure-policy=validate=Ignore,delete=Ignore,mutate=Fail", "--timeout=10s")
+	"webhook configurations": {[]string{"webhooks.failurePolicy.validate=Ignore", "webhooks.failurePolicy.mutate=Fail", "webhooks.timeoutSeconds=10", `webhooks.annotations.cert-manager\.io/inject-ca-from=a/b`}, func(t *testing.T, all []object) {
+		args(t, all, "stsguard-webhook", "--failure-policy=validate=Ignore,delete=Ignore,mutate=Fail", "--timeout=10s", "--annotation=cert-manager.io/inject-ca-from=a/b")
 	}},
 	"no metrics": {[]string{"metrics.enabled=false", "metrics.serviceMonitor.enabled=true"}, func(t *testing.T, all []object) {
 		args(t, all, "stsguard-webhook", "--metrics-address=0")
@@ -314,6 +314,7 @@ func TestMistakes(t *testing.T) {
 		"certificates.lifetime=90d":                   "lifetime",
 		"webhooks.failurePolicy.validate=fail":        "validate",
 		"webhooks.timeoutSeconds=31":                  "maximum",
+		"webhooks.annotations.a=1":                    "string",
 		"ports.webhook=443":                           "minimum",
 		"rules.Own=package x":                         "Own",
 		"networkPolicy.apiServerPorts={}":             "",

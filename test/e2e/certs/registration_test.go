@@ -50,7 +50,7 @@ func (f *fixture) as(user string) *kubernetes.Clientset {
 // The life of stsguard on a cluster, from its installation to its removal.
 func TestLife(t *testing.T) {
 	f := start(t)
-	f.install()
+	f.install(`webhooks.annotations.example\.com/owner=the platform team\, "A=B"`)
 	sets := f.client.AppsV1().StatefulSets(guardedNS)
 
 	// As long as no replica is ready for the Service, nobody is held up.
@@ -168,6 +168,7 @@ func (f *fixture) putBack() {
 			v.Webhooks[0].NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"no": "where"}}
 			v.OwnerReferences = nil
 			v.Labels = map[string]string{"theirs": "stays"}
+			v.Annotations = map[string]string{"theirs": "stays"}
 			_, err := api.ValidatingWebhookConfigurations().Update(f.Context(), v, metav1.UpdateOptions{})
 			return err
 		},
@@ -193,8 +194,16 @@ func (f *fixture) putBack() {
 			if !equality.Semantic.DeepEqual(v.Webhooks, before.Webhooks) || !equality.Semantic.DeepEqual(m.Webhooks, mutating.Webhooks) || len(v.OwnerReferences) != 1 || len(m.OwnerReferences) != 1 {
 				return errors.New("not put back")
 			}
+			if what == "validating changed" && (v.Labels["theirs"] != "stays" || v.Annotations["theirs"] != "stays") {
+				return errors.New("labels or annotations of others are gone")
+			}
 			return nil
 		})
+	}
+	for _, meta := range []metav1.ObjectMeta{must(f.validating())(f.T).ObjectMeta, must(f.mutating())(f.T).ObjectMeta} {
+		if got := meta.Annotations["example.com/owner"]; got != `the platform team, "A=B"` {
+			f.Errorf("annotated %q", got)
+		}
 	}
 	f.eventually("guarded", f.denied)
 }
