@@ -26,12 +26,8 @@ import (
 // and gets well in the ways that the docs tell.
 func TestRepair(t *testing.T) {
 	t.Parallel()
-	// Nodes are taken for dead, and their pods made anew elsewhere, after a
-	// shorter time than usual.
-	c := startWith(t, controlplane.Options{
-		APIServerArgs:         []string{"--default-not-ready-toleration-seconds=3", "--default-unreachable-toleration-seconds=3"},
-		ControllerManagerArgs: []string{"--node-monitor-grace-period=20s"},
-	})
+	// Nodes are taken for dead after a shorter time than usual.
+	c := startWith(t, controlplane.Options{ControllerManagerArgs: []string{"--node-monitor-grace-period=20s"}})
 	c.helmInstall("--set 'config.exemptions.namespaces={kube-system,exempt}' --set 'config.exemptions.usernames={ops}'")
 	c.run("kubectl create namespace exempt; kubectl create namespace shop")
 	for i := range 2 {
