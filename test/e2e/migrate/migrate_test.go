@@ -533,6 +533,10 @@ func TestScaledMeanwhile(t *testing.T) {
 	s := newScene(t, "scaled", stateful(), serving("web"))
 	p := s.plan()
 	s.run("kubectl -n scaled scale statefulset web --replicas=4")
+	s.until("there are four pods", func() (string, bool) {
+		pods := s.pods()
+		return fmt.Sprint(pods), len(pods) == 4
+	})
 	s.follow(p, 1)
 	write := p.steps[1]
 	s.run(write.commands)
