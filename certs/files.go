@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/cert"
 )
 
 // readEvery is how often the files are looked at. What they hold is compared: each
@@ -172,29 +173,18 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // Together is a bundle that trusts whom the first one does and, until they have
 // expired, whom the others do: for those whose certificate is of an authority before.
 func Together(now time.Time, bundle []byte, others ...[]byte) ([]byte, error) {
-	var out []byte
-	var seen [][]byte
-	add := func(block []byte) {
-		if !slices.ContainsFunc(seen, func(s []byte) bool { return slices.Equal(s, block) }) {
-			seen = append(seen, block)
-			out = append(out, encode(certificateBlock, block)...)
-		}
-	}
-	for _, b := range blocks(bundle) {
-		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
-			return nil, err
-		}
-		add(b.Bytes)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("no certificate")
+	all, err := cert.ParseCertsPEM(bundle)
+	if err != nil {
+		return nil, err
 	}
 	for _, other := range others {
-		for _, b := range blocks(other) {
-			if c, err := x509.ParseCertificate(b.Bytes); err == nil && now.Before(c.NotAfter) {
-				add(b.Bytes)
+		// The API server has read them. If there are none, it trusts nobody yet.
+		trusted, _ := cert.ParseCertsPEM(other)
+		for _, c := range trusted {
+			if now.Before(c.NotAfter) && !slices.ContainsFunc(all, c.Equal) {
+				all = append(all, c)
 			}
 		}
 	}
-	return out, nil
+	return cert.EncodeCertificates(all...)
 }

@@ -141,13 +141,14 @@ func TestTogether(t *testing.T) {
 		others [][]byte
 		want   string
 	}{
-		"alone":           {epoch, a, nil, string(a)},
-		"twice":           {epoch, a, [][]byte{a, nil, a}, string(a)},
-		"another":         {epoch, b, [][]byte{a, b}, string(b) + string(a)},
-		"kept as it is":   {epoch, b, [][]byte{append(b, a...)}, string(b) + string(a)},
-		"expired":         {end, b, [][]byte{a}, string(b)},
-		"not quite yet":   {end.Add(-time.Second), b, [][]byte{a}, string(b) + string(a)},
-		"others' rubbish": {epoch, b, [][]byte{[]byte("x"), encode(certificateBlock, []byte("x"))}, string(b)},
+		"alone":                            {epoch, a, nil, string(a)},
+		"twice":                            {epoch, a, [][]byte{a, nil, a}, string(a)},
+		"another":                          {epoch, b, [][]byte{a, b}, string(b) + string(a)},
+		"kept as it is":                    {epoch, b, [][]byte{append(b, a...)}, string(b) + string(a)},
+		"expired":                          {end, b, [][]byte{a}, string(b)},
+		"not quite yet":                    {end.Add(-time.Second), b, [][]byte{a}, string(b) + string(a)},
+		"beside a list of what is revoked": {epoch, append(encode("X509 CRL", []byte("x")), a...), nil, string(a)},
+		"others' rubbish":                  {epoch, b, [][]byte{[]byte("x"), encode(certificateBlock, []byte("x"))}, string(b)},
 	} {
 		got, err := Together(c.now, c.bundle, c.others...)
 		if err != nil || string(got) != c.want {

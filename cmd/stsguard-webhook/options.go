@@ -3,12 +3,10 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/stsguard/stsguard/registration"
 )
@@ -195,12 +194,8 @@ func (o *options) readFiles() error {
 			return fmt.Errorf("--cert-dir: read tls.crt and tls.key in %s: %w", o.certDir, err)
 		}
 		if o.register != "" {
-			data, err := os.ReadFile(filepath.Join(o.certDir, authorities))
-			if err != nil {
+			if _, err := cert.CertsFromFile(filepath.Join(o.certDir, authorities)); err != nil {
 				return fmt.Errorf("--cert-dir: read whom the API server is to trust: %w", err)
-			}
-			if !x509.NewCertPool().AppendCertsFromPEM(data) {
-				return fmt.Errorf("--cert-dir: no certificate in %s", filepath.Join(o.certDir, authorities))
 			}
 		}
 	}

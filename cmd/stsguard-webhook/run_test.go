@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/registration"
@@ -79,6 +80,18 @@ func TestRun(t *testing.T) {
 	write("tls.crt", "no certificate")
 	write("tls.key", "no key")
 	certs := "--cert-dir=" + dir
+	// One of the two certificates in ca.crt can't be read.
+	certificate, key, err := cert.GenerateSelfSignedCertKey("hook.guards.svc", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(dir, "half")
+	if err := os.Mkdir(half, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("half/tls.crt", string(certificate))
+	write("half/tls.key", string(key))
+	write("half/ca.crt", string(certificate)+"-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n")
 	kubeconfig := "--kubeconfig=" + write("cluster", `{clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: a, context: {cluster: a}}], current-context: a}`)
 	for name, c := range map[string]struct {
 		args []string
@@ -91,6 +104,7 @@ func TestRun(t *testing.T) {
 		"unknown flag":                    {[]string{"--certdir=x"}, exitUsage, "unknown flag: --certdir"},
 		"no certificates":                 {[]string{"--cert-dir=/no/such", kubeconfig}, exitUsage, "--cert-dir: read tls.crt and tls.key in /no/such: open /no/such/tls.crt"},
 		"certificates that are none":      {[]string{certs, kubeconfig}, exitUsage, "failed to find any PEM data"},
+		"an authority that is none":       {[]string{"--register=a", "--service=b", "--namespace=c", "--cert-dir=" + half, kubeconfig}, exitUsage, "--cert-dir: read whom the API server is to trust: error reading"},
 		"no client authority":             {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=/no/such", kubeconfig}, exitUsage, "--client-ca: open /no/such"},
 		"a client authority that is none": {[]string{"--register=a", "--service=b", "--namespace=c", "--client-ca=" + filepath.Join(dir, "tls.crt"), kubeconfig}, exitUsage, "--client-ca: no certificate in"},
 		"a wrong annotation":              {[]string{"--register=a", "--service=b", "--namespace=c", "--annotation=-a=b", kubeconfig}, exitUsage, `--annotation: Invalid value: "-a": name part must consist of`},
