@@ -2,19 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/stsguard/stsguard/certs"
 	"github.com/stsguard/stsguard/registration"
@@ -34,16 +28,6 @@ type registered struct {
 	configurations *registration.Keeper
 	certificate    certificate
 	leader         *leader
-}
-
-// certificate is the one that this replica serves, our own or somebody else's.
-type certificate interface {
-	manager.Runnable
-	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready returns an error while there is none that counts.
-	Ready(now time.Time) error
-	// Expires is zero while there is none.
-	Expires() time.Time
 }
 
 // newRegistered puts it together; nothing happens before it is started.
@@ -129,22 +113,4 @@ func (r *registered) use(j *verdict.Judge) {
 	namespaces, usernames := j.LeftAlone()
 	r.configurations.SetExemptions(registration.Exemptions{Namespaces: namespaces, Usernames: usernames})
 	r.leader.nudge()
-}
-
-// addTo has the manager run it. A replica without a certificate is not ready.
-func (r *registered) addTo(m manager.Manager) error {
-	return errors.Join(
-		m.Add(r.leader),
-		m.Add(r.certificate),
-		m.AddReadyzCheck("certificate", func(*http.Request) error { return r.certificate.Ready(time.Now()) }),
-		metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "stsguard_certificate_expiry_timestamp_seconds",
-			Help: "When the certificate expires that is served, in seconds since 1970; 0 while there is none.",
-		}, func() float64 {
-			if at := r.certificate.Expires(); !at.IsZero() {
-				return float64(at.Unix())
-			}
-			return 0
-		})),
-	)
 }

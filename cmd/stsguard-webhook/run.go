@@ -10,22 +10,20 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/stsguard/stsguard/certs"
 	"github.com/stsguard/stsguard/inventory/cluster"
 	"github.com/stsguard/stsguard/verdict"
 	"github.com/stsguard/stsguard/webhook"
@@ -111,11 +109,13 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		return err
 	}
 	var registered *registered
+	var certificate certificate = &certs.Files{Dir: o.certDir, Trusted: notAsked, Clock: time.Now}
 	if o.register != "" {
 		if registered, err = newRegistered(o, connection, settings.clusterDomain); err != nil {
 			return err
 		}
 		registered.use(judge)
+		certificate = registered.certificate
 	}
 	if err := settings.reloadInto(func(j *verdict.Judge) {
 		hook.SetJudge(j)
@@ -129,18 +129,8 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		return err
 	}
 
-	var files *certwatcher.CertWatcher
-	secured := &tls.Config{}
+	secured := &tls.Config{GetCertificate: certificate.GetCertificate}
 	secure(secured)
-	if registered != nil {
-		secured.GetCertificate = registered.certificate.GetCertificate
-	} else {
-		if files, err = certwatcher.New(filepath.Join(o.certDir, corev1.TLSCertKey), filepath.Join(o.certDir, corev1.TLSPrivateKeyKey)); err != nil {
-			return fmt.Errorf("watch --cert-dir: %w", err)
-		}
-		secured.GetCertificate = files.GetCertificate
-	}
-	getCertificate := secured.GetCertificate
 	validate, mutate := hook.Validate(), hook.Mutate()
 	if o.clientCA != "" {
 		callers := &callers{path: o.clientCA, names: o.clientNames}
@@ -158,7 +148,7 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		Logger:                 log,
 		BaseContext:            func() context.Context { return logr.NewContext(context.Background(), log) },
 		HealthProbeBindAddress: o.healthAddress,
-		Metrics:                metricsOptions(o, getCertificate),
+		Metrics:                metricsOptions(o, certificate.GetCertificate),
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
@@ -168,6 +158,7 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 		m.Add(server),
 		m.Add(cache),
 		m.Add(settings),
+		addCertificate(m, certificate),
 		m.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
 		m.AddReadyzCheck("cache", func(*http.Request) error {
 			if !cache.Synced() {
@@ -185,11 +176,8 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 			}
 		}),
 	)
-	if files != nil {
-		err = errors.Join(err, m.Add(files))
-	}
 	if registered != nil {
-		err = errors.Join(err, registered.addTo(m))
+		err = errors.Join(err, m.Add(registered.leader))
 	}
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
