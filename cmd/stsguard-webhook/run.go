@@ -153,7 +153,6 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("prepare the server: %w", err)
 	}
-	stopping := ctx.Done()
 	err = errors.Join(
 		m.Add(server),
 		m.Add(cache),
@@ -167,14 +166,6 @@ func serve(ctx context.Context, o options, log logr.Logger) error {
 			return nil
 		}),
 		m.AddReadyzCheck("server", server.ready),
-		m.AddReadyzCheck("running", func(*http.Request) error {
-			select {
-			case <-stopping:
-				return errors.New("stopping")
-			default:
-				return nil
-			}
-		}),
 	)
 	if registered != nil {
 		err = errors.Join(err, m.Add(registered.leader))

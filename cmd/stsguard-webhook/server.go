@@ -28,7 +28,8 @@ const (
 // server serves the webhooks. It isn't controller-runtime's since the API server
 // sends a request once: one that meets a connection at its end fails, and with it
 // what somebody wanted to create. So connections are ended in answers, where the
-// API server expects it, and an idle one is left for it to close.
+// API server expects it, and an idle one is left for it to close, until at the end
+// nobody should ask any longer.
 type server struct {
 	address string
 	tls     *tls.Config
@@ -74,6 +75,11 @@ func (*server) NeedLeaderElection() bool { return false }
 
 // ready is for a readiness probe.
 func (s *server) ready(*http.Request) error {
+	select {
+	case <-s.stopping:
+		return errors.New("stopping")
+	default:
+	}
 	if !s.serving.Load() {
 		return errors.New("not serving yet")
 	}

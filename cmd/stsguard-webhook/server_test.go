@@ -67,6 +67,9 @@ func TestServerStops(t *testing.T) {
 		t.Errorf("before: closed %v, %q, %v", closed, body, err)
 	}
 	close(stopping)
+	if s.ready(nil) == nil {
+		t.Error("ready while it stops")
+	}
 	if closed, body, err := get("/"); !closed || body != "judged" || err != nil {
 		t.Errorf("stopping: closed %v, %q, %v", closed, body, err)
 	}
