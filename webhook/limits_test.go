@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 )
 
 // TestTooManyAtOnce: as many are judged as there is room for, the next one hears
@@ -122,6 +126,36 @@ func TestReasonsAreShort(t *testing.T) {
 	w := send(hook.Validate(), ask(strings.Replace(kindService, "Service", strings.Repeat("ä", 1<<20), 1), "CREATE", `"object":{}`))
 	if n := w.Body.Len(); w.Code != http.StatusBadRequest || n > 2*longestReason {
 		t.Errorf("got %d and %d bytes", w.Code, n)
+	}
+}
+
+// TestLogIsShort: of a name that no object can have, the log has a part.
+func TestLogIsShort(t *testing.T) {
+	hook, w := setup(t, nil)
+	var logged []string
+	ctx := logr.NewContext(t.Context(), funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{}))
+	ask := func() int {
+		body := ask(kindStatefulSet, "CREATE", `"object":`+strings.Replace(ungoverned, "web", strings.Repeat("w", 1<<20), 1))
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/validate", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		hook.Validate().ServeHTTP(w, r)
+		return w.Code
+	}
+	if code := ask(); code != http.StatusOK {
+		t.Errorf("got %d", code)
+	}
+	w.live = func() error { return errors.New("no answer") }
+	if code := ask(); code == http.StatusOK {
+		t.Errorf("got %d", code)
+	}
+	if len(logged) != 2 {
+		t.Errorf("logged %d times", len(logged))
+	}
+	for _, line := range logged {
+		if len(line) > 2*longestReason {
+			t.Errorf("logged %d bytes, %s...", len(line), line[:100])
+		}
 	}
 }
 

@@ -28,16 +28,19 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.reason }
 
-// longestReason is how much of a reason is told. It may quote what was sent, and
-// goes to the log as well.
+// longestReason is how much is told of a reason, or logged of a name. Both may
+// quote what was sent, and not only the API server can send something.
 const longestReason = 512
 
 func refuse(status int, format string, args ...any) error {
-	reason := fmt.Sprintf(format, args...)
-	if len(reason) > longestReason {
-		reason = strings.ToValidUTF8(reason[:longestReason], "") + "..."
+	return &refusal{status: status, reason: short(fmt.Sprintf(format, args...))}
+}
+
+func short(text string) string {
+	if len(text) > longestReason {
+		return strings.ToValidUTF8(text[:longestReason], "") + "..."
 	}
-	return &refusal{status: status, reason: reason}
+	return text
 }
 
 // review is what is read of an AdmissionReview about objects of type T.

@@ -103,9 +103,8 @@ type face struct {
 
 // outcome is what the log and the metrics say of a request.
 type outcome struct {
-	kind, operation, decision string
-	object                    inventory.Ref
-	rules                     []string
+	kind, operation, object, decision string
+	rules                             []string
 }
 
 func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +176,7 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 	if err != nil {
 		return nil, err
 	}
-	o.object = object(req)
+	o.object = short(string(object(req)))
 
 	ctx, cancel := deadline(r)
 	defer cancel()
