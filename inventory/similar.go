@@ -8,8 +8,13 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// maxTypos is how many typing errors two similar names have at most.
-const maxTypos = 2
+const (
+	// maxTypos is how many typing errors two similar names have at most.
+	maxTypos = 2
+	// longest is a Service's longest name with a typing error or two. Whoever asks
+	// for a longer one need not mean any, and to compare it takes time and memory.
+	longest = mostLabelLength + maxTypos
+)
 
 // similar says whether b may be what somebody meant who wrote a: it is the same
 // but for typing errors, or one is the other with words before or behind it.
@@ -21,6 +26,9 @@ func extends(a, b string) bool { return strings.HasPrefix(a, b+"-") || strings.H
 
 // mistyped allows for up to two typing errors in words of some length.
 func mistyped(a, b string) bool {
+	if max(len(a), len(b)) > longest {
+		return false
+	}
 	a, b = differing(a, b)
 	shorter := min(len(a), len(b))
 	return max(len(a), len(b))-shorter <= maxTypos && levenshtein.ComputeDistance(a, b) <= min(maxTypos, shorter/3)
@@ -52,6 +60,9 @@ type likeness []*Service
 // goes past all that begin alike.
 func (l likeness) like(name string) iter.Seq[*Service] {
 	return func(yield func(*Service) bool) {
+		if len(name) > longest {
+			return
+		}
 		rows := [][]int{make([]int, len(name)+1)}
 		for i := range rows[0] {
 			rows[0][i] = i

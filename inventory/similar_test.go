@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,33 @@ func TestServicesLikeFollowsChanges(t *testing.T) {
 	store.DeleteService("", "nginxx")
 	if got := like(); len(got) > 0 {
 		t.Errorf("after it went: %q", got)
+	}
+}
+
+// TestNoServiceIsLikeALongName: names that nobody has checked take no more memory
+// than others.
+func TestNoServiceIsLikeALongName(t *testing.T) {
+	var store Store
+	store.PutService(&Service{Meta: Meta{Name: strings.Repeat("a", 63)}})
+	like := func(n int) (found int, bytes uint64) {
+		name := strings.Repeat("a", n)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range store.ServicesLike("", name) {
+			found++
+		}
+		runtime.ReadMemStats(&after)
+		return found, after.TotalAlloc - before.TotalAlloc
+	}
+	if found, _ := like(65); found != 1 {
+		t.Errorf("with two letters more: found %d", found)
+	}
+	if found, bytes := like(1 << 20); found != 0 || bytes > 1<<16 {
+		t.Errorf("found %d, with %d bytes", found, bytes)
+	}
+	// Letter by letter that would take hours.
+	if a, b := strings.Repeat("ab", 500_000), strings.Repeat("ba", 500_000); similar(a, b) {
+		t.Error("such names are similar")
 	}
 }
 
