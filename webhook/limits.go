@@ -1,9 +1,12 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,9 +19,10 @@ const (
 	// pooledBody is the largest buffer worth keeping for the next request.
 	pooledBody = 64 << 10
 
-	// maxRoom is what all requests of one moment may take together, which
-	// bounds the memory of all: 512 that are judged, more than several API
-	// servers send at once, or eight of the largest bodies.
+	// maxRoom is what all requests of one moment may take together: 512 that
+	// are judged, more than several API servers send at once, or seven of the
+	// largest bodies. Objects with very many ports or labels take more than is
+	// counted here.
 	maxRoom = 64 << 20
 	// judging is what it takes to judge a request.
 	judging = 128 << 10
@@ -67,6 +71,35 @@ func (s *share) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// readBody reads all of the body, which is at most maxBody.
+func (s *share) readBody(into *bytes.Buffer, w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength > maxBody {
+		return tooLarge()
+	}
+	into.Reset()
+	if r.ContentLength > 0 {
+		// ReadFrom wants room to see the end in.
+		into.Grow(int(min(r.ContentLength, freeBody)) + bytes.MinRead)
+	}
+	s.body = http.MaxBytesReader(w, io.NopCloser(r.Body), maxBody)
+	_, err := into.ReadFrom(s)
+	var limit *http.MaxBytesError
+	var refused *refusal
+	switch {
+	case errors.As(err, &limit):
+		return tooLarge()
+	case errors.As(err, &refused):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, "the body did not come in time")
+	case err != nil:
+		return refuse(http.StatusBadRequest, "read the body: %v", err)
+	case into.Len() == 0:
+		return refuse(http.StatusBadRequest, "the request has no body")
+	}
+	return nil
 }
 
 func tooLarge() error {

@@ -11,10 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -212,35 +210,6 @@ func isJSON(contentType string) bool {
 	}
 	t, _, err := mime.ParseMediaType(contentType)
 	return err == nil && t == "application/json"
-}
-
-// readBody reads all of the body, which is at most maxBody.
-func (s *share) readBody(into *bytes.Buffer, w http.ResponseWriter, r *http.Request) error {
-	if r.ContentLength > maxBody {
-		return tooLarge()
-	}
-	into.Reset()
-	if r.ContentLength > 0 {
-		// ReadFrom wants room to see the end in.
-		into.Grow(int(min(r.ContentLength, freeBody)) + bytes.MinRead)
-	}
-	s.body = http.MaxBytesReader(w, io.NopCloser(r.Body), maxBody)
-	_, err := into.ReadFrom(s)
-	var limit *http.MaxBytesError
-	var refused *refusal
-	switch {
-	case errors.As(err, &limit):
-		return tooLarge()
-	case errors.As(err, &refused):
-		return err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, "the body did not come in time")
-	case err != nil:
-		return refuse(http.StatusBadRequest, "read the body: %v", err)
-	case into.Len() == 0:
-		return refuse(http.StatusBadRequest, "the request has no body")
-	}
-	return nil
 }
 
 // growStack makes room at once for what judging takes. Every request has a new
