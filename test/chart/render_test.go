@@ -313,6 +313,7 @@ func TestMistakes(t *testing.T) {
 		"certificates.source=letsencrypt":             "source",
 		"certificates.lifetime=90d":                   "lifetime",
 		"webhooks.failurePolicy.validate=fail":        "validate",
+		"clientCertificates.names={apiserver}":        "clientCertificates.configMap",
 		"webhooks.timeoutSeconds=31":                  "maximum",
 		"webhooks.annotations.a=1":                    "string",
 		"ports.webhook=443":                           "minimum",
