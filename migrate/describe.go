@@ -93,7 +93,11 @@ func (p *planner) namesFare() string {
 		return fmt.Sprintf("%s.%s.%s.svc.%s", pod, service, p.set.Namespace, p.ClusterDomain)
 	}
 	if old := p.set.Spec.ServiceName; old != "" && old != p.to {
-		return fmt.Sprintf("Names: %s, which may resolve now, becomes %s.", name(old), name(p.to))
+		now := "which may resolve now"
+		if s := p.rel.Governing; s == nil || s.Type == string(corev1.ServiceTypeExternalName) {
+			now = "which does not resolve"
+		}
+		return fmt.Sprintf("Names: %s, %s, becomes %s.", name(old), now, name(p.to))
 	}
 	return fmt.Sprintf("Names: there will be %s and so on, each as long as the pod is ready.", name(p.to))
 }

@@ -154,7 +154,10 @@ func TestWhatAPlanSays(t *testing.T) {
 		"applied on the server": {newWorld(with("web"), statefulSet(func(s *appsv1.StatefulSet) {
 			s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "gitops", Operation: metav1.ManagedFieldsOperationApply}, {Manager: "scaler", Operation: metav1.ManagedFieldsOperationUpdate}}
 		})), []string{`"gitops" applies the StatefulSet on the server's side`}, []string{"\"scaler\"", "managedFields"}},
-		"near miss":        {newWorld(with("peers", headless)), []string{`Service "peers" is there already`, `With --keep-name a Service "web" is created`}, []string{"Create headless"}},
+		"near miss": {newWorld(with("peers", headless)), []string{`Service "peers" is there already`, `With --keep-name a Service "web" is created`, "web-0.web.shop.svc.cluster.local, which does not resolve, becomes"}, []string{"Create headless"}},
+		"alias": {newWorld(with("web", func(s *corev1.Service) {
+			s.Spec = corev1.ServiceSpec{Type: "ExternalName", ExternalName: "db.example.com"}
+		})), []string{"web-0.web.shop.svc.cluster.local, which does not resolve, becomes"}, nil},
 		"siblings":         {newWorld(with("web"), beside, options(func(o *Options) { o.KeepName = true })), []string{`Service "web" also governs StatefulSet "cold".`}, nil},
 		"for others, too":  {newWorld(with("web", headless, selecting("cold")), beside), []string{`Create headless Service "web-headless"`}, []string{"Let Service"}},
 		"without selector": {newWorld(with("web", headless, func(s *corev1.Service) { s.Spec.Selector = nil })), []string{"if something writes its endpoints, leave it as it is", "service-without-selector"}, nil},
