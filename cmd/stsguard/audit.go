@@ -46,7 +46,7 @@ Exit codes:
 		Example: `  stsguard audit --all-namespaces
   stsguard audit -n shop --fail-on strict -o json
   stsguard audit -A --write-exceptions exceptions.yaml`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("namespace") {
 				if err := checkNamespace(f.namespace); err != nil {
@@ -65,7 +65,7 @@ Exit codes:
 	cmd.Flags().StringVar(&f.exceptions, "write-exceptions", "", "write what fails to `FILE` as exceptions, to be given reasons")
 	f.cluster.register(cmd)
 	f.cluster.registerConfig(cmd)
-	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
+	exclusive(cmd, "namespace", "all-namespaces")
 	return cmd
 }
 

@@ -37,7 +37,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 func (f *clusterFlags) registerConfig(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.config, "config-from-cluster", "", "use the webhook's configuration, from key "+installedKey+" of the ConfigMap `NAMESPACE/NAME`")
 	cmd.Flags().Lookup("config-from-cluster").NoOptDefVal = installed
-	cmd.MarkFlagsMutuallyExclusive("config", "config-from-cluster")
+	exclusive(cmd, "config", "config-from-cluster")
 }
 
 // target is a cluster to read.

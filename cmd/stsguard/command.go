@@ -179,3 +179,27 @@ func choose(cmd *cobra.Command, v *choice, name, short, usage string) {
 	// The flag was added just now, which is all that this could complain of.
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(v.allowed, cobra.ShellCompDirectiveNoFileComp))
 }
+
+// noArgs refuses arguments. cobra.NoArgs calls them commands.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes flags only, not %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// exclusive has the shell offer only one of two flags, and refuses both together
+// before cobra does, which names groups of flags.
+func exclusive(cmd *cobra.Command, one, other string) {
+	cmd.MarkFlagsMutuallyExclusive(one, other)
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed(one) && cmd.Flags().Changed(other) {
+			return fmt.Errorf("--%s and --%s can't be given together", one, other)
+		}
+		if before == nil {
+			return nil
+		}
+		return before(cmd, args)
+	}
+}

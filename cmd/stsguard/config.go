@@ -70,7 +70,7 @@ func (c *Command) configSchema() *cobra.Command {
 		Short: "Print the JSON schema of " + config.FileName,
 		Long: `Print the JSON schema of ` + config.FileName + `, by which editors complete and check it. It
 knows the rules that come with stsguard and those that the configuration names.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, rules, err := configuration(file)
 			if err != nil {

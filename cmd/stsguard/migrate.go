@@ -79,7 +79,7 @@ Exit codes:
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "namespace `NS` of the StatefulSet (default: the context's)")
 	configFlag(cmd, &f.config)
 	f.cluster.register(cmd)
-	cmd.MarkFlagsMutuallyExclusive("service", "keep-name")
+	exclusive(cmd, "service", "keep-name")
 	return cmd
 }
 

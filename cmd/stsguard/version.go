@@ -12,7 +12,7 @@ func (c *Command) version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := fmt.Fprintf(c.Stdout, "stsguard %s %s %s/%s\n", moduleVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH); err != nil {
 				return exit{exitIncomplete, fmt.Errorf("write the version: %w", err)}
