@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/stsguard/stsguard/config"
@@ -91,6 +92,9 @@ func (f *clusterFlags) configured(ctx context.Context, t *target, file string) (
 		return nil, nil, fmt.Errorf("invalid argument %q for \"--config-from-cluster\" flag: must be NAMESPACE/NAME", f.config)
 	}
 	data, err := t.ConfigMap(ctx, namespace, name)
+	if apierrors.IsNotFound(err) {
+		err = fmt.Errorf("%w: name the webhook's with --config-from-cluster=NAMESPACE/NAME, or a file with --config", err)
+	}
 	if err != nil {
 		return nil, nil, exit{exitUsage, err}
 	}
