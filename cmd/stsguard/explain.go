@@ -38,9 +38,9 @@ Service that governs the StatefulSet; and what else selects the pods.
 
 The StatefulSet is looked for in manifests, Helm charts and kustomizations: files,
 directories with all below them, or standard input (-); without a PATH in the
-working directory. With
---cluster it is that of a cluster, of which Services and StatefulSets are read.
-Names are predicted from what these objects say; the pods are not looked at.
+working directory. With --cluster it is that of a cluster, of which Services and
+StatefulSets are read. Names are predicted from what these objects say; the pods
+are not looked at.
 
   always        as long as the Service exists
   once running  as soon as the pod has an address, ready or not

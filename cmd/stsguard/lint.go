@@ -41,12 +41,12 @@ func (c *Command) lint() *cobra.Command {
 		Short: "Check manifests, Helm charts and kustomizations",
 		Long: `Check the StatefulSets and Services in manifests: files, directories with all
 below them, or standard input (-). Without a PATH the working directory is
-checked. All manifests that are given to one call are one world: a StatefulSet's
-Service may stand in any file, and the nearest one counts.
+checked. All manifests that are given to one call are judged together: a
+StatefulSet's Service may be in any file, and the nearest one counts.
 
-Helm charts, as directories or .tgz, are rendered, and kustomizations built, each
-as a world of its own. Nothing is fetched for that. What a kustomization includes
-isn't checked by itself.
+Helm charts, as directories or .tgz, are rendered, and kustomizations built, and
+each is judged by itself. Nothing is fetched for that. What a kustomization
+includes isn't checked on its own.
 
 Exit codes:
   0  nothing was found at or above --fail-on

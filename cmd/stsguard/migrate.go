@@ -39,7 +39,7 @@ run on; then the pods restart one at a time, since they get their names when
 they are made. The old Service stays for clients. With --keep-name it is the
 Service that changes: no pod restarts, but who needs its cluster IP has to go to
 another Service, which is created first. A Service that is missing is created,
-and no pod restarts.
+and no pod restarts, unless a headless one of another name selects the pods.
 
 The plan is Markdown, with the commands and manifests of each step, what they do
 to pods, volumes and clients, what to check, and how to go back. Nothing is
