@@ -25,12 +25,13 @@ func (l *Live) Service(ctx context.Context, namespace, name string) ([]byte, err
 }
 
 func object(ctx context.Context, client rest.Interface, resource, namespace, name string) ([]byte, error) {
-	data, err := client.Get().Namespace(namespace).Resource(resource).Name(name).
-		SetHeader("Accept", runtime.ContentTypeJSON).Do(ctx).Raw()
-	if err != nil {
+	result := client.Get().Namespace(namespace).Resource(resource).Name(name).
+		SetHeader("Accept", runtime.ContentTypeJSON).Do(ctx)
+	// The error of Raw doesn't have the API server's message.
+	if err := result.Error(); err != nil {
 		return nil, fmt.Errorf("get %s %s in namespace %s: %w", resource, name, namespace, err)
 	}
-	return data, nil
+	return result.Raw()
 }
 
 // Pods lists those that the StatefulSet selects.
