@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options) *report.Report {
 	notes := judged.Notes
 	for _, missing := range snapshot.Unread {
 		if missing.Resource == "namespaces" {
-			notes = append(notes, verdict.Note{Message: fmt.Sprintf("labels of namespaces count for nothing: the permission to %s is missing", missing)})
+			notes = append(notes, verdict.Note{Message: fmt.Sprintf("labels of namespaces are ignored: the permission to %s is missing", missing)})
 			continue
 		}
 		errs = append(errs, report.Error{Message: o.Judge.NotJudged(missing).Error()})

@@ -126,7 +126,7 @@ func play(ctx context.Context, judge *verdict.Judge, cluster Cluster, set *manif
 	p.Store = snapshot.Store
 	for _, missing := range snapshot.Unread {
 		if missing.Resource == "namespaces" {
-			p.note("", fmt.Sprintf("the labels of namespace %q count for nothing: the permission to %s is missing", missing.Namespace, missing))
+			p.note("", fmt.Sprintf("the labels of namespace %q are ignored: the permission to %s is missing", missing.Namespace, missing))
 			continue
 		}
 		p.unread[missing.Namespace] = true
