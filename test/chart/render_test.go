@@ -341,10 +341,10 @@ func TestNotes(t *testing.T) {
 		set            []string
 		shown, unshown string
 	}{
-		{nil, "--set config.defaults.enforce=none", "It denies nothing"},
+		{nil, "--set config.defaults.enforce=none --set webhooks.failurePolicy.validate=Ignore", "It denies nothing"},
 		{nil, "is in no registry", ""},
 		{nil, "stsguard audit --all-namespaces --config-from-cluster=stsguard-system/stsguard", ""},
-		{[]string{"config.defaults.enforce=none"}, "--set config.defaults.enforce=baseline", "It denies StatefulSets"},
+		{[]string{"config.defaults.enforce=none"}, "--set config.defaults.enforce=baseline --set webhooks.failurePolicy.validate=Fail", "It denies StatefulSets"},
 		{[]string{"image.repository=registry.example/stsguard-webhook"}, "rollout status deployment/stsguard-webhook", "is in no registry"},
 	} {
 		got := notes(t, c.set...)

@@ -40,7 +40,7 @@ var rights = []right{
 	{everywhere, "authentication.k8s.io", []string{"tokenreviews"}, "", []string{"create"}, "who wants to read metrics"},
 	{everywhere, "authorization.k8s.io", []string{"subjectaccessreviews"}, "", []string{"create"}, "whether they may"},
 	{own, "", []string{"secrets"}, "", []string{"create"}, "making the Secret of its certificates"},
-	{own, "", []string{"secrets"}, "stsguard-webhook-certs", []string{"get", "list", "watch", "update"}, "rotating them; neither of both with certificates of others"},
+	{own, "", []string{"secrets"}, "stsguard-webhook-certs", []string{"get", "list", "watch", "update"}, "rotating them; neither this nor create with certificates from elsewhere"},
 	{own, "coordination.k8s.io", []string{"leases"}, "", []string{"create"}, "agreeing on the replica that does all this"},
 	{own, "coordination.k8s.io", []string{"leases"}, "stsguard", []string{"get", "update"}, "the same"},
 	{own, "discovery.k8s.io", []string{"endpointslices"}, "", []string{"list"}, "whether a replica can answer, before the API server is told to ask"},
