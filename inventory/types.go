@@ -144,6 +144,22 @@ type Namespace struct {
 	Terminating bool
 }
 
+// Items counts what a Service has any number of. Of none there are none.
+func (s *Service) Items() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.Annotations) + len(s.ClusterIPs) + len(s.Selector) + len(s.ExternalIPs) + len(s.Ports)
+}
+
+// Items counts what a StatefulSet has any number of. Of none there are none.
+func (s *StatefulSet) Items() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.Annotations) + len(s.Labels) + len(s.Selector) + len(s.PodLabels) + len(s.Ports)
+}
+
 // Headless says whether the Service has no cluster IP by its own word. An
 // ExternalName is not headless.
 func (s *Service) Headless() bool {

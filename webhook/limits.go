@@ -21,11 +21,15 @@ const (
 
 	// maxRoom is what all requests of one moment may take together: 512 that
 	// are judged, more than several API servers send at once, or seven of the
-	// largest bodies. Objects with very many ports or labels take more than is
-	// counted here.
+	// largest bodies.
 	maxRoom = 64 << 20
-	// judging is what it takes to judge a request.
-	judging = 128 << 10
+	// judging is what it takes to judge a request, or judgingItem for each of very
+	// many ports, labels and the like.
+	judging     = 128 << 10
+	judgingItem = 1536
+	// maxItems is how many of these there may be. To judge so many takes a
+	// tenth of a second.
+	maxItems = 20_000
 	// freeBody is how much of a body takes nothing, so that who sends slowly
 	// keeps nobody else out.
 	freeBody = 64 << 10
@@ -57,6 +61,14 @@ func (s *share) take(size int) error {
 		return errFull
 	}
 	return nil
+}
+
+// takeForJudging takes what it takes to judge objects with so many items.
+func (s *share) takeForJudging(items int) error {
+	if items > maxItems {
+		return refuse(http.StatusRequestEntityTooLarge, "there are %d ports, labels and the like, and at most %d are judged", items, maxItems)
+	}
+	return s.take(max(judging, items*judgingItem))
 }
 
 func (s *share) giveBack() { s.room.taken.Add(-s.taken) }

@@ -104,6 +104,32 @@ func TestLargeBodiesAtOnce(t *testing.T) {
 	}
 }
 
+// TestManyItems: objects with many ports take more room, and with too many are not
+// judged.
+func TestManyItems(t *testing.T) {
+	hook, w := setup(t, nil)
+	var whileJudged int64
+	w.live = func() error {
+		whileJudged = hook.room.taken.Load()
+		return nil
+	}
+	// The selector is an item, too.
+	create := func(ports int) string {
+		return ask(kindService, "CREATE", `"object":`+strings.Replace(undecided, `{"port":80}`, strings.Repeat(`{"port":1},`, ports-1)+`{"port":1}`, 1))
+	}
+	answered(t, send(hook.Mutate(), create(maxItems-1)))
+	if whileJudged < maxItems*judgingItem {
+		t.Errorf("%d bytes are taken", whileJudged)
+	}
+	refused := send(hook.Mutate(), create(maxItems))
+	if want := "20001 ports, labels and the like"; refused.Code != http.StatusRequestEntityTooLarge || !strings.Contains(refused.Body.String(), want) {
+		t.Errorf("got %d %s", refused.Code, refused.Body)
+	}
+	if n := hook.room.taken.Load(); n != 0 {
+		t.Errorf("%d bytes stay taken", n)
+	}
+}
+
 // late is a body that doesn't come.
 type late struct{}
 

@@ -164,9 +164,6 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 	if err := taken.readBody(buffer, w, r); err != nil {
 		return nil, err
 	}
-	if err := taken.take(judging); err != nil {
-		return nil, err
-	}
 	h, req, err := readReview(buffer.Bytes())
 	if h.UID != "" {
 		o.kind, o.operation = h.Kind.Kind, string(h.Operation)
@@ -175,6 +172,9 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 		return nil, err
 	}
 	o.object = short(string(object(req)))
+	if err := taken.takeForJudging(items(req)); err != nil {
+		return nil, err
+	}
 
 	ctx, cancel := deadline(r)
 	defer cancel()
