@@ -5,47 +5,23 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
+
+	"github.com/stsguard/stsguard/test/guarded"
 )
 
-// recorder keeps the warnings that a client gets.
-type recorder struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (r *recorder) HandleWarningHeader(_ int, _, text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = append(r.all, text)
-}
-
-// take returns the warnings since it was last asked, a line each.
-func (r *recorder) take() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := strings.Join(r.all, "\n")
-	r.all = nil
-	return all
-}
-
-func warned(t *testing.T) (*kubernetes.Clientset, *recorder) {
+func warned(t *testing.T) (*kubernetes.Clientset, *guarded.Warnings) {
 	t.Helper()
-	r := &recorder{}
-	config := rest.CopyConfig(shared.Config)
-	config.WarningHandler = r
-	client, err := kubernetes.NewForConfig(config)
+	client, warnings, err := guarded.Listening(shared.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, r
+	return client, warnings
 }
 
 func TestMissingServiceIsDenied(t *testing.T) {
@@ -73,7 +49,7 @@ func TestValidPairIsAllowedWithoutWarnings(t *testing.T) {
 	if _, err := client.AppsV1().StatefulSets(ns).Create(t.Context(), set("web", "nginx"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if all := got.take(); all != "" {
+	if all := got.Take(); all != "" {
 		t.Errorf("got warnings %q", all)
 	}
 }
@@ -84,7 +60,7 @@ func TestDryRunOnlyWarns(t *testing.T) {
 	if _, err := client.AppsV1().StatefulSets(ns).Create(t.Context(), set("web", "nginx"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, got.take(), `[service-not-found] StatefulSet "web" names Service "nginx"`)
+	contains(t, got.Take(), `[service-not-found] StatefulSet "web" names Service "nginx"`)
 }
 
 func TestClusterIPNoneIsInjected(t *testing.T) {
@@ -98,7 +74,7 @@ func TestClusterIPNoneIsInjected(t *testing.T) {
 	if s.Spec.ClusterIP != corev1.ClusterIPNone || len(s.Spec.ClusterIPs) != 1 || s.Spec.ClusterIPs[0] != corev1.ClusterIPNone {
 		t.Errorf("got clusterIP %q and clusterIPs %q", s.Spec.ClusterIP, s.Spec.ClusterIPs)
 	}
-	contains(t, got.take(), `[clusterip-none-missing] Service "nginx-headless" does not say clusterIP: None, but its name ends in -headless: stsguard has set clusterIP: None`)
+	contains(t, got.Take(), `[clusterip-none-missing] Service "nginx-headless" does not say clusterIP: None, but its name ends in -headless: stsguard has set clusterIP: None`)
 }
 
 func TestDeletingAGoverningServiceWarns(t *testing.T) {
@@ -118,7 +94,7 @@ func TestDeletingAGoverningServiceWarns(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if all := got.take(); !strings.Contains(all, "StatefulSet \"web-one\"") || !strings.Contains(all, "StatefulSet \"web-two\"") {
+		if all := got.Take(); !strings.Contains(all, "StatefulSet \"web-one\"") || !strings.Contains(all, "StatefulSet \"web-two\"") {
 			return errors.New(all)
 		}
 		return nil
@@ -127,7 +103,7 @@ func TestDeletingAGoverningServiceWarns(t *testing.T) {
 	if err := client.CoreV1().RESTClient().Delete().Namespace(ns).Resource("services").Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)
 	}
-	contains(t, got.take(), `[service-in-use] Service "one" still governs StatefulSet "web-one"`, `[service-in-use] Service "two"`)
+	contains(t, got.Take(), `[service-in-use] Service "one" still governs StatefulSet "web-one"`, `[service-in-use] Service "two"`)
 }
 
 func TestStrictNamespaceDeniesTheDeletion(t *testing.T) {
@@ -143,7 +119,7 @@ func TestStrictNamespaceDeniesTheDeletion(t *testing.T) {
 		if err := client.CoreV1().Services(ns).Delete(t.Context(), "nginx", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 			t.Fatal(err)
 		}
-		if all := got.take(); !strings.Contains(all, "[service-in-use]") {
+		if all := got.Take(); !strings.Contains(all, "[service-in-use]") {
 			return errors.New(all)
 		}
 		return nil

@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/stsguard/stsguard/test/controlplane"
 	"github.com/stsguard/stsguard/test/guarded"
@@ -70,7 +67,7 @@ func eventually(ctx context.Context, what string, check func() error) error {
 // know yet it can't warn of. It would warn of an alias in the place of the
 // governing Service, whether or not there is one already.
 func seen(ctx context.Context, namespace, name string) error {
-	client, warnings, err := listening(shared.Config)
+	client, warnings, err := guarded.Listening(shared.Config)
 	if err != nil {
 		return err
 	}
@@ -84,39 +81,9 @@ func seen(ctx context.Context, namespace, name string) error {
 	}
 	return eventually(ctx, "the webhook knows StatefulSet "+name, func() error {
 		_, err := client.CoreV1().Services(namespace).Create(ctx, alias, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if text := warnings.take(); !strings.Contains(text, fmt.Sprintf("StatefulSet %q", name)) {
+		if text := warnings.Take(); !strings.Contains(text, fmt.Sprintf("StatefulSet %q", name)) {
 			return fmt.Errorf("warned %q, %w", text, err)
 		}
 		return nil
 	})
-}
-
-// warnings are those that a client gets.
-type warnings struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (w *warnings) HandleWarningHeader(_ int, _, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = append(w.all, text)
-}
-
-// take returns the warnings since it was last asked, a line each.
-func (w *warnings) take() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := strings.Join(w.all, "\n")
-	w.all = nil
-	return all
-}
-
-// listening is a client that keeps the warnings it gets.
-func listening(config *rest.Config) (*kubernetes.Clientset, *warnings, error) {
-	w := &warnings{}
-	config = rest.CopyConfig(config)
-	config.WarningHandler = w
-	client, err := kubernetes.NewForConfig(config)
-	return client, w, err
 }

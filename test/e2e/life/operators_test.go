@@ -17,13 +17,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/stsguard/stsguard/test/guarded"
 )
 
 // operator is somebody who brings about what a resource of theirs asks for.
 type operator struct {
 	client   *kubernetes.Clientset
 	username string
-	warnings *warnings
+	warnings *guarded.Warnings
 	// namespace is where the resource is; owner is nil for an operator that
 	// sets no owner references.
 	namespace string
@@ -39,7 +41,7 @@ func newOperator(t *testing.T) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.client, o.warnings, err = listening(user.Config); err != nil {
+	if o.client, o.warnings, err = guarded.Listening(user.Config); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -154,7 +156,7 @@ func TestStatefulSetBeforeService(t *testing.T) {
 			t.Fatal(err)
 		}
 		// It hears what a person would be denied.
-		if got := o.warnings.take(); !strings.Contains(got, `[service-not-found] StatefulSet "cluster" names Service "peers", which does not exist`) {
+		if got := o.warnings.Take(); !strings.Contains(got, `[service-not-found] StatefulSet "cluster" names Service "peers", which does not exist`) {
 			t.Errorf("got warnings %q", got)
 		}
 		if err := o.ready(t.Context(), "cluster", "peers"); err != nil {
@@ -163,7 +165,7 @@ func TestStatefulSetBeforeService(t *testing.T) {
 		if err := o.run(t.Context(), reconcile(o), func(err error) { t.Errorf("reconcile again: %v", err) }); err != nil {
 			t.Fatal(err)
 		}
-		if got := o.warnings.take(); got != "" {
+		if got := o.warnings.Take(); got != "" {
 			t.Errorf("got warnings %q when nothing is wrong any more", got)
 		}
 
@@ -347,11 +349,11 @@ func TestCreatesItsStatefulSetAgain(t *testing.T) {
 		if err := o.collectorKnows(ctx); err != nil {
 			t.Fatal(err)
 		}
-		o.warnings.take()
+		o.warnings.Take()
 		if err := o.run(ctx, again, func(err error) { t.Errorf("reconcile: %v", err) }); err != nil {
 			t.Fatal(err)
 		}
-		if got := o.warnings.take(); !strings.Contains(got, `[service-not-headless] Service "db", which governs StatefulSet "db", is not headless`) {
+		if got := o.warnings.Take(); !strings.Contains(got, `[service-not-headless] Service "db", which governs StatefulSet "db", is not headless`) {
 			t.Errorf("got warnings %q", got)
 		}
 		if got := o.pods(t, "db", 2); !maps.Equal(got, pods) {

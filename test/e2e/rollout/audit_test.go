@@ -161,10 +161,10 @@ func (o *operator) again(t *testing.T, ns string) anew {
 			}
 			return nil
 		})
-		o.warnings.take()
+		o.warnings.Take()
 		denied := rules{}
 		try(object, denied, create)
-		for _, m := range warnedRule.FindAllStringSubmatch(o.warnings.take(), -1) {
+		for _, m := range warnedRule.FindAllStringSubmatch(o.warnings.Take(), -1) {
 			out.warned.add(object, m[1])
 		}
 		for _, rule := range denied[object] {

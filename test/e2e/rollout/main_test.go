@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/stsguard/stsguard/config"
 	"github.com/stsguard/stsguard/test/controlplane"
@@ -49,7 +47,7 @@ const (
 type operator struct {
 	client *kubernetes.Clientset
 	// warnings are those that the client got.
-	warnings *warnings
+	warnings *guarded.Warnings
 	dir      string
 	env      []string
 	stsguard string // path
@@ -62,11 +60,9 @@ type operator struct {
 
 func newOperator(t *testing.T) *operator {
 	t.Helper()
-	o := &operator{warnings: &warnings{}, dir: t.TempDir()}
-	c := rest.CopyConfig(cp.Config)
-	c.WarningHandler = o.warnings
+	o := &operator{dir: t.TempDir()}
 	var err error
-	if o.client, err = kubernetes.NewForConfig(c); err != nil {
+	if o.client, o.warnings, err = guarded.Listening(cp.Config); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(filepath.Join(docs.Root(t), "deploy"), filepath.Join(o.dir, "deploy")); err != nil {
@@ -207,9 +203,9 @@ func (o *operator) policy(t *testing.T, want string) {
 		return err
 	})
 	eventually(t, "the API server asks", func() error {
-		o.warnings.take()
+		o.warnings.Take()
 		_, err := o.client.AppsV1().StatefulSets(metav1.NamespaceDefault).Create(t.Context(), probe(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if text := o.warnings.take(); !strings.Contains(text, "[service-not-found]") {
+		if text := o.warnings.Take(); !strings.Contains(text, "[service-not-found]") {
 			return fmt.Errorf("warned %q, %w", text, err)
 		}
 		return nil
@@ -229,27 +225,6 @@ func (o *operator) metric(t *testing.T, sample string) string {
 	}
 	value, _, _ := strings.Cut(rest, "\n")
 	return value
-}
-
-// warnings are those that a client gets.
-type warnings struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (w *warnings) HandleWarningHeader(_ int, _, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = append(w.all, text)
-}
-
-// take returns the warnings since it was last asked, a line each.
-func (w *warnings) take() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := strings.Join(w.all, "\n")
-	w.all = nil
-	return all
 }
 
 // address is one of this machine that may be an endpoint's: the loopback address

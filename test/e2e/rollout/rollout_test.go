@@ -257,9 +257,9 @@ func (o *operator) right(t *testing.T, ns string, enforced bool) {
 		_, err := o.client.CoreV1().Services(ns).Patch(t.Context(), "web", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"selector":{"app":%q}}}`, app), metav1.PatchOptions{})
 		return err
 	}
-	o.warnings.take()
+	o.warnings.Take()
 	err := select_("other")
-	warned := o.warnings.take()
+	warned := o.warnings.Take()
 	switch {
 	case enforced && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "[selector-mismatch]")):
 		t.Errorf("what was right may become wrong: %v", err)

@@ -94,12 +94,12 @@ func (o *operator) works(t *testing.T, ns string, told rules) {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if text := o.warnings.take(); text != "" {
+		if text := o.warnings.Take(); text != "" {
 			t.Errorf("%s: warned %s", what, text)
 		}
 	}
 	for _, replicas := range []int32{3, 2} {
-		o.warnings.take()
+		o.warnings.Take()
 		for _, s := range o.sets(t, ns) {
 			scale, err := api.GetScale(t.Context(), s.Name, metav1.GetOptions{})
 			if err == nil {
@@ -120,11 +120,11 @@ func (o *operator) works(t *testing.T, ns string, told rules) {
 	} {
 		warned := rules{}
 		for _, s := range o.sets(t, ns) {
-			o.warnings.take()
+			o.warnings.Take()
 			if _, err := api.Patch(t.Context(), s.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 				t.Fatalf("patch %s with %s: %v", s.Name, patch, err)
 			}
-			for _, m := range warnedRule.FindAllStringSubmatch(o.warnings.take(), -1) {
+			for _, m := range warnedRule.FindAllStringSubmatch(o.warnings.Take(), -1) {
 				warned.add("statefulset/"+s.Name, m[1])
 			}
 		}
@@ -142,7 +142,7 @@ func (o *operator) works(t *testing.T, ns string, told rules) {
 	}
 
 	// Pods come back.
-	o.warnings.take()
+	o.warnings.Take()
 	quietly("delete pods", o.client.CoreV1().Pods(ns).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app in (cart, queue, search)"}))
 	eventually(t, "new pods", func() error {
 		pods, err := o.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "app in (cart, queue, search)"})
