@@ -40,6 +40,7 @@ func (f *fixture) load(replicas ...*replica) *load {
 	l := &load{fixture: f, replicas: replicas, failures: map[string]int{}, leaves: map[string]bool{}, authorities: map[string]bool{}}
 	var running sync.WaitGroup
 	l.stop = func() { cancel(); running.Wait() }
+	f.Cleanup(l.stop)
 	note := func(err error) {
 		l.requests.Add(1)
 		if err == nil || ctx.Err() != nil {
@@ -81,7 +82,9 @@ func (f *fixture) load(replicas ...*replica) *load {
 func (l *load) look() {
 	v, err := l.validating()
 	if err != nil {
-		l.Error(err)
+		if l.Context().Err() == nil { // else a test that failed ends
+			l.Error(err)
+		}
 		return
 	}
 	bundle := v.Webhooks[0].ClientConfig.CABundle
