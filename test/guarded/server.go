@@ -1,6 +1,7 @@
 package guarded
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,9 @@ import (
 type ServerOptions struct {
 	// Kubeconfig is the file with which it reaches the API server.
 	Kubeconfig string
+	// Host is the address on which it is asked; empty for that of loopback, for
+	// which it has a certificate.
+	Host string
 	// Config is the content of stsguard.yaml; empty for none.
 	Config string
 	// Args are more flags. They come last, so that they win.
@@ -79,8 +83,9 @@ func StartServer(ctx context.Context, cp *controlplane.ControlPlane, opts Server
 		return nil, fmt.Errorf("start stsguard-webhook: %w", err)
 	}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	host := cmp.Or(opts.Host, "127.0.0.1")
 	s := &Server{
-		Base:         "https://" + address(0),
+		Base:         fmt.Sprintf("https://%s:%d", host, ports[0]),
 		Health:       "http://" + address(1),
 		Metrics:      "http://" + address(2) + "/metrics",
 		Dir:          dir,
@@ -90,7 +95,7 @@ func StartServer(ctx context.Context, cp *controlplane.ControlPlane, opts Server
 		return nil, err
 	}
 	args := []string{
-		"--host=127.0.0.1", fmt.Sprintf("--port=%d", ports[0]), "--cert-dir=" + dir,
+		"--host=" + host, fmt.Sprintf("--port=%d", ports[0]), "--cert-dir=" + dir,
 		"--health-address=" + address(1), "--metrics-address=" + address(2), "--metrics-plain-http",
 		"--kubeconfig=" + opts.Kubeconfig, "--namespace=stsguard", "--shutdown-delay=0s", "--log-format=text",
 	}

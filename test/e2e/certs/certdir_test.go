@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/stsguard/stsguard/test/guarded"
 )
 
 // company is somebody with an authority, who knows nothing of stsguard.
@@ -103,7 +105,7 @@ func TestCertDirUnderLoad(t *testing.T) {
 		r := f.replica("", flags...)
 		f.publish(r)
 		f.eventually("guarded", f.denied)
-		replicas = []*replica{r}
+		replicas = []*guarded.Server{r}
 	}
 	change("self")
 	f.put(newCompany(t))

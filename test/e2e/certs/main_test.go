@@ -7,11 +7,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +22,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
@@ -35,11 +32,11 @@ import (
 )
 
 const (
-	name      = "stsguard"                                        // of the configurations, the ClusterRole and the Lease
-	namespace = "stsguard"                                        // stsguard's own
-	hook      = "stsguard-webhook"                                // the Service
-	secret    = "stsguard-webhook-certs"                          // its certificates
-	user      = "system:serviceaccount:stsguard:stsguard-webhook" // who it is to the API server
+	name      = "stsguard"                                               // of the configurations, the ClusterRole and the Lease
+	namespace = "stsguard-system"                                        // stsguard's own
+	hook      = "stsguard-webhook"                                       // the Service
+	secret    = "stsguard-webhook-certs"                                 // its certificates
+	user      = "system:serviceaccount:stsguard-system:stsguard-webhook" // who it is to the API server
 	guardedNS = "shop"
 )
 
@@ -49,20 +46,17 @@ type fixture struct {
 	cp         *controlplane.ControlPlane
 	client     *kubernetes.Clientset
 	kubeconfig string
-	address    string
+	host       string   // where the replicas are asked
 	flags      []string // of the chart's container
-}
-
-// replica is a webhook server with its own EndpointSlice.
-type replica struct {
-	*guarded.Server
-	port int32
 }
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{T: t, address: address(t)}
+	f := &fixture{T: t}
 	var err error
+	if f.host, err = guarded.EndpointHost(); err != nil {
+		t.Fatal(err)
+	}
 	if f.cp, err = controlplane.Start(t.Context(), controlplane.Options{APIServerArgs: []string{"--enable-aggregator-routing=true"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -142,29 +136,13 @@ func must[T any](got T, err error) func(*testing.T) T {
 	}
 }
 
-// address is one of this machine that the API server takes for an endpoint's.
-func address(t *testing.T) string {
-	t.Helper()
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range all {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String()
-		}
-	}
-	t.Skip("an endpoint of a Service can't have the loopback address, and this machine has no other")
-	return ""
-}
-
 // replica starts a webhook server with the flags of the chart, and waits until it
 // is ready.
-func (f *fixture) replica(config string, args ...string) *replica {
+func (f *fixture) replica(config string, args ...string) *guarded.Server {
 	f.Helper()
 	s, err := guarded.StartServer(f.Context(), f.cp, guarded.ServerOptions{
-		Kubeconfig: f.kubeconfig, Config: config,
-		Args: slices.Concat(f.flags, []string{"--host=" + f.address, "--cert-dir=", "--log-format=text"}, args),
+		Kubeconfig: f.kubeconfig, Host: f.host, Config: config,
+		Args: slices.Concat(f.flags, []string{"--namespace=" + namespace, "--cert-dir=", "--log-format=text"}, args),
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -172,30 +150,21 @@ func (f *fixture) replica(config string, args ...string) *replica {
 	if err := s.WaitReady(f.Context()); err != nil {
 		f.Fatal(err)
 	}
-	port, err := strconv.ParseInt(s.Base[strings.LastIndexByte(s.Base, ':')+1:], 10, 32)
-	if err != nil {
-		f.Fatal(err)
-	}
-	return &replica{Server: s, port: int32(port)}
+	return s
 }
 
-func (r *replica) slice() string { return fmt.Sprintf("%s-%d", hook, r.port) }
-
 // publish makes a replica an endpoint of the Service.
-func (f *fixture) publish(r *replica) {
+func (f *fixture) publish(r *guarded.Server) {
 	f.Helper()
-	must(f.client.DiscoveryV1().EndpointSlices(namespace).Create(f.Context(), &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: r.slice(), Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{f.address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(r.port)}},
-	}, metav1.CreateOptions{}))(f.T)
+	if err := r.Publish(f.Context(), f.client); err != nil {
+		f.Fatal(err)
+	}
 }
 
 // retire ends a replica, which is no endpoint any longer.
-func (f *fixture) retire(r *replica) {
+func (f *fixture) retire(r *guarded.Server) {
 	f.Helper()
-	if err := f.client.DiscoveryV1().EndpointSlices(namespace).Delete(f.Context(), r.slice(), metav1.DeleteOptions{}); err != nil {
+	if err := r.Withdraw(f.Context(), f.client); err != nil {
 		f.Fatal(err)
 	}
 	if err := r.Stop(); err != nil {
@@ -204,7 +173,7 @@ func (f *fixture) retire(r *replica) {
 }
 
 // leads says whether this replica takes itself for the leader.
-func (f *fixture) leads(r *replica) bool {
+func (f *fixture) leads(r *guarded.Server) bool {
 	f.Helper()
 	text, err := os.ReadFile(r.Process.Log())
 	if err != nil {
@@ -230,9 +199,9 @@ func (f *fixture) mutating() (*admissionv1.MutatingWebhookConfiguration, error) 
 }
 
 // serial is that of the certificate that a replica serves now.
-func (f *fixture) serial(r *replica) string {
+func (f *fixture) serial(r *guarded.Server) string {
 	f.Helper()
-	c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", f.address, r.port), &tls.Config{InsecureSkipVerify: true})
+	c, err := tls.Dial("tcp", r.Address(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		f.Fatal(err)
 	}

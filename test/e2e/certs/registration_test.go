@@ -209,7 +209,7 @@ func (f *fixture) putBack() {
 }
 
 // spoil writes nonsense into the Secret: nobody notices.
-func (f *fixture) spoil(r *replica) {
+func (f *fixture) spoil(r *guarded.Server) {
 	secrets := f.client.CoreV1().Secrets(namespace)
 	before := must(secrets.Get(f.Context(), secret, metav1.GetOptions{}))(f.T)
 	serial := f.serial(r)
@@ -238,7 +238,7 @@ func (f *fixture) spoil(r *replica) {
 
 // exempt stops the webhook, so that only the API server's own conditions let
 // anything pass.
-func (f *fixture) exempt(r *replica) {
+func (f *fixture) exempt(r *guarded.Server) {
 	for _, finalized := range []string{"finalized", "cleaned"} {
 		s := headless(finalized)
 		s.Finalizers = []string{"example.com/hold"}
@@ -325,7 +325,7 @@ func (f *fixture) exempt(r *replica) {
 			f.Errorf("%s while nobody answers: %v", what, err)
 		}
 	}
-	if err := f.client.DiscoveryV1().EndpointSlices(namespace).Delete(f.Context(), r.slice(), metav1.DeleteOptions{}); err != nil {
+	if err := r.Withdraw(f.Context(), f.client); err != nil {
 		f.Fatal(err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/stsguard/stsguard/test/guarded"
 )
 
 // load is several clients who create, change and delete without a pause. What
@@ -20,7 +22,7 @@ import (
 // new ones all the time, and trusts whom the API server is told to trust.
 type load struct {
 	*fixture
-	replicas []*replica
+	replicas []*guarded.Server
 	stop     func()
 	requests atomic.Int64
 
@@ -33,7 +35,7 @@ type load struct {
 
 const everyFailure = "--failure-policy=validate=Fail,delete=Fail,mutate=Fail"
 
-func (f *fixture) load(replicas ...*replica) *load {
+func (f *fixture) load(replicas ...*guarded.Server) *load {
 	f.Helper()
 	must(f.client.CoreV1().Services(guardedNS).Create(f.Context(), headless("web"), metav1.CreateOptions{}))(f.T)
 	ctx, cancel := context.WithCancel(f.Context())
@@ -94,7 +96,7 @@ func (l *load) look() {
 	replicas := l.replicas
 	l.mu.Unlock()
 	for _, r := range replicas {
-		c, err := tls.Dial("tcp", fmt.Sprintf("%s:%d", l.address, r.port), &tls.Config{RootCAs: roots, ServerName: hook + "." + namespace + ".svc", NextProtos: []string{"h2", "http/1.1"}})
+		c, err := tls.Dial("tcp", r.Address(), &tls.Config{RootCAs: roots, ServerName: hook + "." + namespace + ".svc", NextProtos: []string{"h2", "http/1.1"}})
 		l.mu.Lock()
 		if err != nil {
 			l.failures[fmt.Sprintf("a new connection with whom the API server trusts: %v", err)]++
@@ -113,7 +115,7 @@ func (l *load) look() {
 }
 
 // join has one more replica looked at.
-func (l *load) join(r *replica) {
+func (l *load) join(r *guarded.Server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.replicas = append(slices.Clone(l.replicas), r)

@@ -7,19 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -53,9 +49,10 @@ type operator struct {
 	stsguard string // path
 
 	// kubeconfig is stsguard's; args and config are what its replica runs with.
-	kubeconfig   string
-	server       *guarded.Server
-	args, config string
+	kubeconfig string
+	server     *guarded.Server
+	args       []string
+	config     string
 }
 
 func newOperator(t *testing.T) *operator {
@@ -118,14 +115,9 @@ func (o *operator) deploy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The test says where the file is and what the machine has free, and reads
-	// the metrics.
-	args := slices.DeleteFunc(slices.Clone(d.Spec.Template.Spec.Containers[0].Args), func(a string) bool {
-		return slices.ContainsFunc([]string{"--port=", "--health-address=", "--metrics-address=", "--config=", "--shutdown-delay="}, func(p string) bool { return strings.HasPrefix(a, p) })
-	})
-	text := m.Data[config.FileName]
+	args, text := guarded.Portable(d.Spec.Template.Spec.Containers[0].Args), m.Data[config.FileName]
 	switch {
-	case strings.Join(args, " ") != o.args:
+	case !slices.Equal(args, o.args):
 		o.replace(t, text, args)
 	case text != o.config:
 		reloaded := `stsguard_config_reloads_total{result="ok"} `
@@ -140,18 +132,18 @@ func (o *operator) deploy(t *testing.T) {
 			return nil
 		})
 	}
-	o.args, o.config = strings.Join(args, " "), text
+	o.args, o.config = args, text
 }
 
 // replace starts another replica, and stops the one before.
 func (o *operator) replace(t *testing.T, text string, args []string) {
 	t.Helper()
-	host, err := address()
+	host, err := guarded.EndpointHost()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := guarded.StartServer(t.Context(), cp, guarded.ServerOptions{Kubeconfig: o.kubeconfig, Config: text, Args: append([]string{
-		"--host=" + host, "--namespace=" + namespace, "--cert-dir=",
+	s, err := guarded.StartServer(t.Context(), cp, guarded.ServerOptions{Kubeconfig: o.kubeconfig, Host: host, Config: text, Args: append([]string{
+		"--namespace=" + namespace, "--cert-dir=",
 	}, args...)})
 	if err != nil {
 		t.Fatal(err)
@@ -159,32 +151,14 @@ func (o *operator) replace(t *testing.T, text string, args []string) {
 	if err := s.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Base, "https://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.ParseInt(port, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices := o.client.DiscoveryV1().EndpointSlices(namespace)
-	if _, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "replica-" + port, Labels: map[string]string{discoveryv1.LabelServiceName: deployment}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(int32(number))}},
-	}, metav1.CreateOptions{}); err != nil {
+	if err := s.Publish(t.Context(), o.client); err != nil {
 		t.Fatal(err)
 	}
 	if o.server != nil {
-		_, old, err := net.SplitHostPort(strings.TrimPrefix(o.server.Base, "https://"))
-		if err != nil {
+		if err := o.server.Withdraw(t.Context(), o.client); err != nil {
 			t.Fatal(err)
 		}
-		if err := slices.Delete(t.Context(), "replica-"+old, metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if err := o.server.Process.Stop(syscall.SIGTERM); err != nil {
+		if err := o.server.Stop(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,21 +199,6 @@ func (o *operator) metric(t *testing.T, sample string) string {
 	}
 	value, _, _ := strings.Cut(rest, "\n")
 	return value
-}
-
-// address is one of this machine that may be an endpoint's: the loopback address
-// may not.
-func address() (string, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
-	for _, a := range all {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String(), nil
-		}
-	}
-	return "", errors.New("this machine has no address but that of loopback, which can't be an endpoint of a Service")
 }
 
 // eventually tries again for a while.

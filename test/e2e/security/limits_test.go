@@ -19,7 +19,7 @@ const mebibyte = 1 << 20
 // raw is a connection on which a test may misbehave.
 func raw(t *testing.T) *tls.Conn {
 	t.Helper()
-	c, err := tls.Dial("tcp", shared.address, trusted(t))
+	c, err := tls.Dial("tcp", shared.server.Address(), trusted(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestTimeLimits(t *testing.T) {
 		do   func(t *testing.T) net.Conn
 	}{
 		"a handshake that doesn't begin": {60 * time.Second, func(t *testing.T) net.Conn {
-			c, err := net.DialTimeout("tcp", shared.address, 10*time.Second)
+			c, err := net.DialTimeout("tcp", shared.server.Address(), 10*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +143,7 @@ func TestRoom(t *testing.T) {
 	for _, c := range open {
 		c.Close()
 	}
-	response, err := client(t).Post("https://"+shared.address+"/validate", "application/json", strings.NewReader("{}"))
+	response, err := client(t).Post("https://"+shared.server.Address()+"/validate", "application/json", strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}

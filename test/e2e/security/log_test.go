@@ -42,7 +42,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	scrape(t, c, http.MethodGet, account)
 	scrape(t, c, http.MethodGet, "mark-bearer")
 	for _, body := range []string{`{"mark-body":`, `{"apiVersion":"v1","kind":"mark-body"}`, ""} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+shared.address+"/validate", strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+shared.server.Address()+"/validate", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

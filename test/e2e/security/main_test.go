@@ -8,17 +8,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -47,7 +43,6 @@ type cluster struct {
 	client     *kubernetes.Clientset
 	kubeconfig string // stsguard's
 	server     *guarded.Server
-	address    string // of the webhooks, as host:port
 }
 
 var shared cluster
@@ -90,12 +85,12 @@ func (c *cluster) guard(ctx context.Context) error {
 
 // serve starts the only replica, and returns when the API server asks it.
 func (c *cluster) serve(ctx context.Context) error {
-	host, err := address()
+	host, err := guarded.EndpointHost()
 	if err != nil {
 		return err
 	}
-	if c.server, err = guarded.StartServer(ctx, c.ControlPlane, guarded.ServerOptions{Kubeconfig: c.kubeconfig, Config: config, Args: []string{
-		"--host=" + host, "--namespace=" + namespace, "--cert-dir=", "--register=" + name, "--service=" + hook,
+	if c.server, err = guarded.StartServer(ctx, c.ControlPlane, guarded.ServerOptions{Kubeconfig: c.kubeconfig, Host: host, Config: config, Args: []string{
+		"--namespace=" + namespace, "--cert-dir=", "--register=" + name, "--service=" + hook,
 		"--metrics-plain-http=false", "--log-level=debug", "--log-format=json",
 	}}); err != nil {
 		return err
@@ -103,21 +98,7 @@ func (c *cluster) serve(ctx context.Context) error {
 	if err := c.server.WaitReady(ctx); err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(c.server.Base, "https://"))
-	if err != nil {
-		return err
-	}
-	number, err := strconv.ParseInt(port, 10, 32)
-	if err != nil {
-		return err
-	}
-	c.address = net.JoinHostPort(host, port)
-	if _, err := c.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: hook, Labels: map[string]string{discoveryv1.LabelServiceName: hook}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: new("webhook"), Port: new(int32(number))}},
-	}, metav1.CreateOptions{}); err != nil {
+	if err := c.server.Publish(ctx, c.client); err != nil {
 		return err
 	}
 	return c.server.Process.WaitReady(ctx, "the API server to ask", func(ctx context.Context) error {
@@ -130,21 +111,6 @@ func (c *cluster) serve(ctx context.Context) error {
 		}
 		return fmt.Errorf("not denied: %v", err)
 	})
-}
-
-// address is one of this machine that may be an endpoint's: the loopback address
-// may not.
-func address() (string, error) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
-	for _, a := range all {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String(), nil
-		}
-	}
-	return "", fmt.Errorf("this machine has no address but that of loopback, which can't be an endpoint of a Service")
 }
 
 // set is a StatefulSet governed by this Service.

@@ -113,7 +113,7 @@ func (e *statusError) Error() string { return http.StatusText(e.code) + ": " + e
 // TestProtocols: nothing old and nothing that can be misused is spoken anywhere.
 func TestProtocols(t *testing.T) {
 	for what, address := range map[string]string{
-		"webhooks": shared.address,
+		"webhooks": shared.server.Address(),
 		"metrics":  strings.TrimSuffix(strings.TrimPrefix(metricsURL(), "https://"), "/metrics"),
 	} {
 		if c, err := tls.Dial("tcp", address, trusted(t)); err != nil {

@@ -13,12 +13,13 @@ import (
 
 	"github.com/stsguard/stsguard/test/controlplane"
 	"github.com/stsguard/stsguard/test/docs"
+	"github.com/stsguard/stsguard/test/guarded"
 )
 
 // TestReadme installs the webhook as the README says and starts it with its flags,
 // and those that take the place of a pod.
 func TestReadme(t *testing.T) {
-	host, err := address()
+	host, err := guarded.EndpointHost()
 	if err != nil {
 		t.Fatal(err)
 	}

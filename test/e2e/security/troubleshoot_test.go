@@ -123,7 +123,7 @@ func unreachable(t *testing.T) {
 	if err := shared.server.Process.Stop(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := shared.client.DiscoveryV1().EndpointSlices(namespace).Delete(t.Context(), hook, metav1.DeleteOptions{}); err != nil {
+	if err := shared.server.Withdraw(t.Context(), shared.client); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
