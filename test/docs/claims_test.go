@@ -23,7 +23,6 @@ var notRun = map[claim]string{
 	{"docs/image.md", "$ skopeo inspect"}: "it takes a registry, and a version that is out",
 	{"docs/image.md", "podman create"}:    "it takes podman and a registry",
 	{"docs/install.md", "skopeo copy"}:    "it takes a registry",
-	{"docs/install.md", "helm template"}:  "it takes cert-manager",
 }
 
 // TestEveryBlockIsRun holds the blocks of the README and of docs/ against the calls

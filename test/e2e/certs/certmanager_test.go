@@ -32,7 +32,7 @@ func (f *fixture) renew(certificate, secret string) {
 		}
 		return err
 	})
-	f.kubectl("", "-n", namespace, "patch", "certificate", certificate, "--subresource=status", "--type=json", "-p",
+	f.kubectl("-n", namespace, "patch", "certificate", certificate, "--subresource=status", "--type=json", "-p",
 		`[{"op":"add","path":"/status/conditions/-","value":{"type":"Issuing","status":"True","reason":"ManuallyTriggered","message":"asked for"}}]`)
 	f.eventually("another "+certificate, func() error {
 		now, err := f.secretSerial(secret, "tls.crt")
@@ -118,7 +118,7 @@ func TestCertManagerUnderLoad(t *testing.T) {
 	// Who annotates the configurations has cainjector write the same into them.
 	changes := f.changes()
 	for _, kind := range []string{"validatingwebhookconfiguration", "mutatingwebhookconfiguration"} {
-		f.kubectl("", "annotate", kind, name, "cert-manager.io/inject-ca-from="+namespace+"/"+servingCertificate)
+		f.kubectl("annotate", kind, name, "cert-manager.io/inject-ca-from="+namespace+"/"+servingCertificate)
 	}
 	f.eventually("cainjector has written", f.injected)
 	f.anotherAuthority()

@@ -14,20 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"helm.sh/helm/v4/pkg/chart/common"
-	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
-	"helm.sh/helm/v4/pkg/chart/v2/loader"
-	"helm.sh/helm/v4/pkg/engine"
-	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
-	"github.com/stsguard/stsguard/inventory/render"
 	"github.com/stsguard/stsguard/test/controlplane"
+	"github.com/stsguard/stsguard/test/docs"
 	"github.com/stsguard/stsguard/test/guarded"
 )
 
@@ -82,46 +76,38 @@ func start(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.kubeconfig = u.Kubeconfig
-	for _, ns := range []string{namespace, guardedNS, "exempt"} {
+	for _, ns := range []string{guardedNS, "exempt"} {
 		must(f.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}))(t)
 	}
 	return f
 }
 
-// install applies the chart as Helm renders it with these values. No pod runs for
-// it: replicas are started beside.
+// install renders the chart and applies it as docs/install.md does, with these values
+// in the place of the page's. No pod runs for it: replicas are started beside.
 func (f *fixture) install(set ...string) {
 	f.Helper()
-	c := must(loader.Load("../../../deploy/chart"))(f.T)
-	values := must(render.Values(nil, set))(f.T)
-	all := must(commonutil.ToRenderValues(c, values, common.ReleaseOptions{Name: name, Namespace: namespace, IsInstall: true}, common.DefaultCapabilities))(f.T)
-	files := must(engine.Render(c, all))(f.T)
-	delete(files, c.Name()+"/templates/NOTES.txt")
-	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
-	if err != nil {
-		f.Fatal(err)
-	}
-	var rendered strings.Builder
-	for _, m := range manifests {
-		rendered.WriteString("---\n" + m.Content + "\n")
-		if m.Head.Kind == "Deployment" {
-			var d appsv1.Deployment
-			if err := yaml.UnmarshalStrict([]byte(m.Content), &d); err != nil {
-				f.Fatal(err)
+	for _, b := range docs.Blocks(f, "docs/install.md", "helm template") {
+		for _, c := range b.Commands() {
+			before, after, ok := strings.Cut(c.Line, "--set certificates.source=cert-manager")
+			if !ok {
+				f.Fatalf("%s: other values: %s", b, c.Line)
 			}
-			f.flags = guarded.Portable(d.Spec.Template.Spec.Containers[0].Args)
+			for _, value := range set {
+				before += "--set '" + value + "' "
+			}
+			c.Line = before + after
+			b.RunCommand(f, c, docs.Root(f), append(os.Environ(), f.cp.Env()...))
 		}
 	}
-	f.kubectl(rendered.String(), "apply", "--validate=strict", "-f", "-")
+	d := must(f.client.AppsV1().Deployments(namespace).Get(f.Context(), hook, metav1.GetOptions{}))(f.T)
+	f.flags = guarded.Portable(d.Spec.Template.Spec.Containers[0].Args)
 }
 
 // kubectl runs it as the admin.
-func (f *fixture) kubectl(stdin string, args ...string) {
+func (f *fixture) kubectl(args ...string) {
 	f.Helper()
-	c := f.cp.Kubectl(f.Context(), args...)
-	c.Stdin = strings.NewReader(stdin)
-	if out, err := c.CombinedOutput(); err != nil {
-		f.Fatalf("kubectl %s: %v\n%s%s", strings.Join(args, " "), err, out, stdin)
+	if out, err := f.cp.Kubectl(f.Context(), args...).CombinedOutput(); err != nil {
+		f.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }
 
