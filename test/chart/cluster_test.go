@@ -308,17 +308,5 @@ func kubectl(t *testing.T, cp *controlplane.ControlPlane, stdin *strings.Reader,
 // eventually tries again for a while.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	controlplane.Eventually(t, time.Minute, what, check)
 }

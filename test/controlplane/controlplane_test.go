@@ -271,15 +271,5 @@ func newNamespace(t *testing.T, client kubernetes.Interface) string {
 // eventually waits until check succeeds.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited a minute for %s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	Eventually(t, time.Minute, what, check)
 }

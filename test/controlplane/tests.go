@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Run runs a package's tests around one control plane, which it puts into cp
@@ -38,5 +39,23 @@ func Run(tests interface{ Run() int }, cp **ControlPlane, opts Options) (code in
 	case <-ctx.Done():
 		fmt.Fprintln(os.Stderr, "interrupted: stopping the control plane")
 		return 130
+	}
+}
+
+// Eventually tries again until check succeeds. When patience is over, that ends the
+// test.
+func Eventually(t interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}, patience time.Duration, what string, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
 	}
 }

@@ -87,17 +87,7 @@ func set(name, governing string) *appsv1.StatefulSet {
 // eventually tries again for a while.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	controlplane.Eventually(t, 30*time.Second, what, check)
 }
 
 // contains checks that a text has all parts.

@@ -246,15 +246,5 @@ func (f *fixture) denied() error {
 // eventually tries again for a while.
 func (f *fixture) eventually(what string, check func() error) {
 	f.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	controlplane.Eventually(f, time.Minute, what, check)
 }

@@ -4,7 +4,6 @@
 package rollout
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -204,17 +203,5 @@ func (o *operator) metric(t *testing.T, sample string) string {
 // eventually tries again for a while.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	controlplane.Eventually(t, 2*time.Minute, what, check)
 }

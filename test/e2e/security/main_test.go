@@ -165,13 +165,5 @@ func newNamespace(t *testing.T, labels map[string]string) string {
 // eventually tries again for a while.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
+	controlplane.Eventually(t, time.Minute, what, check)
 }
