@@ -318,7 +318,7 @@ func TestMistakes(t *testing.T) {
 		"webhooks.annotations.a=1":                    "string",
 		"ports.webhook=443":                           "minimum",
 		"rules.Own=package x":                         "Own",
-		"networkPolicy.apiServerPorts={}":             "",
+		"networkPolicy.apiServerPorts={https}":        "integer",
 		"resources.limit.memory=1Gi":                  "limit",
 		"metrics.serviceMonitor.enable=true":          "enable",
 		"spreadOverNodes=maybe":                       "spreadOverNodes",
@@ -330,6 +330,11 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+	// --set has no way to say it.
+	none := map[string]any{"networkPolicy": map[string]any{"apiServerPorts": []any{}}}
+	if _, err := template(t, namespace, none); err == nil || !strings.Contains(err.Error(), "minItems") {
+		t.Errorf("no port of the API server: %v", err)
 	}
 	if _, err := template(t, namespace, values(t, "global.registry=x")); err != nil {
 		t.Errorf("as a part of another chart: %v", err)
