@@ -44,8 +44,8 @@ var Missing = sync.OnceValue(func() error {
 })
 
 // Isolated runs tests in network, process and mount namespaces of their own, so
-// that no address and no process of theirs meets those of the machine, and nothing
-// is left when they end, however that is. It returns their exit code.
+// that no address and no process of theirs meets those of the machine, and none of
+// them is left when they end, however that is. It returns their exit code.
 //
 // The program starts itself again there. What needs the machine's network is
 // prepared before, in a directory that the tests get.

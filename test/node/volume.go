@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (p *pod) files(ctx context.Context, v *corev1.Volume) (files, error) {
 		}
 		return out, nil
 	}
-	return nil, fmt.Errorf("this node has no volumes of its kind")
+	return nil, errors.New("this node has no volumes of its kind")
 }
 
 func (p *pod) addProjection(ctx context.Context, out files, s *corev1.VolumeProjection) error {
@@ -96,7 +97,7 @@ func (p *pod) addProjection(ctx context.Context, out files, s *corev1.VolumeProj
 		out[s.ServiceAccountToken.Path] = []byte(token)
 		return err
 	}
-	return fmt.Errorf("this node doesn't know all of its sources")
+	return errors.New("this node doesn't know all of its sources")
 }
 
 func (p *pod) addConfigMap(ctx context.Context, out files, name string, items []corev1.KeyToPath, optional *bool) error {
