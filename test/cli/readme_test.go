@@ -1,18 +1,20 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stsguard/stsguard/test/docs"
 )
 
 // files are those that the commands are about.
-var files = map[string]string{
-	"deploy/web.yaml": `apiVersion: v1
+var files = fstest.MapFS{
+	"deploy/web.yaml": {Data: []byte(`apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec:
@@ -29,9 +31,9 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: nginx, ports: [{containerPort: 80}]}]}
-`,
-	"charts/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
-	"charts/web/templates/web.yaml": `apiVersion: apps/v1
+`)},
+	"charts/web/Chart.yaml": {Data: []byte("apiVersion: v2\nname: web\nversion: 1.0.0\n")},
+	"charts/web/templates/web.yaml": {Data: []byte(`apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: {{ .Release.Name }}-web}
 spec:
@@ -41,9 +43,9 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: nginx}]}
-`,
-	"charts/web/values.yaml": "replicas: 1\nservice: web\n",
-	"production.yaml":        "service: web\n",
+`)},
+	"charts/web/values.yaml": {Data: []byte("replicas: 1\nservice: web\n")},
+	"production.yaml":        {Data: []byte("service: web\n")},
 }
 
 // TestDocumented runs what the README and docs/upgrade.md show of the command line,
@@ -64,7 +66,10 @@ func TestDocumented(t *testing.T) {
 	} {
 		for _, b := range x.blocks {
 			t.Run(b.String(), func(t *testing.T) {
-				ours := manifests(t)
+				ours := t.TempDir()
+				if err := os.CopyFS(ours, files); err != nil {
+					t.Fatal(err)
+				}
 				for _, c := range b.Commands() {
 					dir := ours
 					if strings.HasPrefix(c.Line, "go ") {
@@ -75,28 +80,13 @@ func TestDocumented(t *testing.T) {
 				if x.writes == "" {
 					return
 				}
-				if text, err := os.ReadFile(filepath.Join(ours, x.writes)); err != nil || len(text) == 0 || string(text) == files[x.writes] {
+				before, _ := files.ReadFile(x.writes) // nothing, unless it is one of them
+				if text, err := os.ReadFile(filepath.Join(ours, x.writes)); err != nil || bytes.Equal(text, before) {
 					t.Errorf("%s: %s %v", x.writes, text, err)
 				}
 			})
 		}
 	}
-}
-
-// manifests writes the files into a new directory.
-func manifests(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
 }
 
 // shell is the environment of somebody with stsguard and kubectl, and prepares the
@@ -112,9 +102,7 @@ func shell(t *testing.T) []string {
 	if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := append(os.Environ(), cp.Env()...)
-	env = append(env, "KUBECONFIG="+kubeconfig, "GOBIN="+bin,
-		"PATH="+strings.Join([]string{bin, filepath.Dir(cp.KubectlPath), os.Getenv("PATH")}, string(os.PathListSeparator)))
+	env := append(append(os.Environ(), cp.Env(bin)...), "KUBECONFIG="+kubeconfig, "GOBIN="+bin)
 	prepare := exec.CommandContext(t.Context(), "bash", "-ec", `
 go install github.com/stsguard/stsguard/cmd/stsguard
 kubectl config rename-context stsguard production
@@ -123,7 +111,7 @@ kubectl create namespace stsguard-system
 kubectl -n shop apply -f -
 kubectl -n stsguard-system create configmap stsguard --from-literal=stsguard.yaml='{apiVersion: stsguard.dev/v1alpha1, kind: Configuration}'
 `)
-	prepare.Env, prepare.Stdin = env, strings.NewReader(files["deploy/web.yaml"])
+	prepare.Env, prepare.Stdin = env, bytes.NewReader(files["deploy/web.yaml"].Data)
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
