@@ -27,4 +27,7 @@ func TestReadme(t *testing.T) {
 	for _, b := range docs.Blocks(t, "README.md", "$ kubectl ") {
 		b.Run(t, filepath.Join("..", "demo", "manifests"), append(os.Environ(), shared.Env()...))
 	}
+	if sets, err := shared.Client.AppsV1().StatefulSets("shop").List(t.Context(), metav1.ListOptions{}); err != nil || len(sets.Items) > 0 {
+		t.Errorf("kubectl was not refused: %v %v", sets.Items, err)
+	}
 }
