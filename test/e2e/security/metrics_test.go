@@ -2,6 +2,7 @@ package security
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -94,7 +95,7 @@ func TestWhoMayReadMetrics(t *testing.T) {
 	eventually(t, "the role counts", func() error {
 		var code int
 		if code, text = scrape(t, c, http.MethodGet, prometheus); code != 200 {
-			return &statusError{code, text}
+			return fmt.Errorf("%d: %s", code, text)
 		}
 		return nil
 	})
@@ -102,13 +103,6 @@ func TestWhoMayReadMetrics(t *testing.T) {
 		t.Errorf("got %s", text)
 	}
 }
-
-type statusError struct {
-	code int
-	text string
-}
-
-func (e *statusError) Error() string { return http.StatusText(e.code) + ": " + e.text }
 
 // TestProtocols: nothing old and nothing that can be misused is spoken anywhere.
 func TestProtocols(t *testing.T) {

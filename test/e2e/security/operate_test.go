@@ -1,6 +1,7 @@
 package security
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -50,7 +51,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		code, text := scrape(t, c, http.MethodGet, account)
 		exposed = text
 		if code != http.StatusOK {
-			return &statusError{code, text}
+			return fmt.Errorf("%d: %s", code, text)
 		}
 		return nil
 	})

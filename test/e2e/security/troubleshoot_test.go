@@ -95,9 +95,7 @@ func shell(t *testing.T) []string {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin+string(filepath.Separator), "../../../cmd/stsguard").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return append(os.Environ(),
-		"PATH="+bin+string(os.PathListSeparator)+filepath.Dir(shared.KubectlPath)+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"KUBECONFIG="+shared.Kubeconfig)
+	return append(os.Environ(), shared.Env(bin)...)
 }
 
 // TestPortOfTheAPIServer runs what docs/install.md says where the NetworkPolicy may
