@@ -253,12 +253,12 @@ func (o *operator) denies(t *testing.T, ns string, want, told, inUse rules) {
 // right makes what is right wrong, and right again.
 func (o *operator) right(t *testing.T, ns string, enforced bool) {
 	t.Helper()
-	select_ := func(app string) error {
+	selects := func(app string) error {
 		_, err := o.client.CoreV1().Services(ns).Patch(t.Context(), "web", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"selector":{"app":%q}}}`, app), metav1.PatchOptions{})
 		return err
 	}
 	o.warnings.Take()
-	err := select_("other")
+	err := selects("other")
 	warned := o.warnings.Take()
 	switch {
 	case enforced && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "[selector-mismatch]")):
@@ -266,7 +266,7 @@ func (o *operator) right(t *testing.T, ns string, enforced bool) {
 	case !enforced && (err != nil || !strings.Contains(warned, "[selector-mismatch]")):
 		t.Errorf("what was right becomes wrong: %v, warned %s", err, warned)
 	}
-	if err := select_("web"); err != nil {
+	if err := selects("web"); err != nil {
 		t.Errorf("make it right again: %v", err)
 	}
 }
