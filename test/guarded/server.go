@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/stsguard/stsguard/test/controlplane"
 )
@@ -111,8 +112,15 @@ func StartServer(ctx context.Context, cp *controlplane.ControlPlane, opts Server
 	return s, nil
 }
 
-// WaitReady returns when the server says that it is ready.
+// readyTimeout is how long a server may take to get ready. It takes a second, more
+// when its certificate is yet to be trusted.
+const readyTimeout = 2 * time.Minute
+
+// WaitReady returns when the server says that it is ready. The error says why it
+// never got so.
 func (s *Server) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	return s.Process.WaitReady(ctx, "stsguard-webhook", s.Ready)
 }
 
