@@ -172,8 +172,8 @@ func (c *cluster) run(commands string) string {
 func (c *cluster) try(commands string) (string, error) {
 	cmd := exec.CommandContext(c.Context(), "bash", "-euo", "pipefail", "-c", commands)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), c.Env()...)
-	cmd.Env = append(cmd.Env, "HOME="+c.Dir, "PATH="+prepared+":"+filepath.Dir(c.KubectlPath)+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "HOME="+c.Dir)
+	cmd.Env = append(cmd.Env, c.Env(prepared)...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -198,17 +198,7 @@ func (c *cluster) kubectlInstall() {
 // eventually tries again for a while.
 func (c *cluster) eventually(what string, check func() error) {
 	c.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	controlplane.Eventually(c, 2*time.Minute, what, check)
 }
 
 // guarded waits until the API server asks, and hears from stsguard.

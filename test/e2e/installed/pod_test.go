@@ -92,17 +92,22 @@ func (c *cluster) ends(t *testing.T, pod string) {
 	}
 	defer events.Stop()
 	began := time.Now()
+	const patience = 2 * time.Minute
+	time.AfterFunc(patience, events.Stop)
 	if err := pods.Delete(t.Context(), pod, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var last *corev1.Pod
-	for e := range events.ResultChan() {
+	gone := false
+	for !gone {
+		e, ok := <-events.ResultChan()
+		if !ok {
+			t.Fatalf("it is still there after %s", patience)
+		}
 		if p, ok := e.Object.(*corev1.Pod); ok {
 			last = p
 		}
-		if e.Type == watch.Deleted {
-			break
-		}
+		gone = e.Type == watch.Deleted
 	}
 	state := last.Status.ContainerStatuses[0].State.Terminated
 	if state == nil || state.ExitCode != 0 {
