@@ -24,9 +24,9 @@ FUZZTIME ?= 1m
 
 .PHONY: fuzz
 fuzz: ## Fuzz what reads admission requests and manifests, a minute each; FUZZTIME=1h for longer
-	go test -run '^$$' -fuzz '^FuzzReadReview$$' -fuzztime $(FUZZTIME) ./webhook
-	go test -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) ./webhook
-	go test -run '^$$' -fuzz '^FuzzRead$$' -fuzztime $(FUZZTIME) ./inventory/manifest
+	go test -run '^$$' -fuzz '^FuzzReadReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./webhook
+	go test -run '^$$' -fuzz '^FuzzReview$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./webhook
+	go test -run '^$$' -fuzz '^FuzzRead$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./inventory/manifest
 
 .PHONY: build
 build: ## Build both programs into bin/
