@@ -42,27 +42,22 @@ _stable_labels(set) := set.podLabels if count(set.selector) == 0
 
 _ports(set) := {} if count(set.ports) == 0
 
+# A Service takes each port and each name once.
 _ports(set) := {"ports": [port |
+	names := [_port_name(p) | some p in set.ports]
+	numbers := [[p.port, p.protocol] | some p in set.ports]
+	first_name := _first(names)
+	first_number := _first(numbers)
 	some i, p in set.ports
-	not _repeated(set, i)
-	port := {"name": _port_name(p), "port": p.port, "protocol": p.protocol}
+	first_name[names[i]] == i
+	first_number[numbers[i]] == i
+	port := {"name": names[i], "port": p.port, "protocol": p.protocol}
 ]} if {
 	count(set.ports) > 0
 }
 
-# A Service takes each port and each name once.
-_repeated(set, i) if {
-	some j, other in set.ports
-	j < i
-	_same(other, set.ports[i])
-}
-
-_same(a, b) if _port_name(a) == _port_name(b)
-
-_same(a, b) if {
-	a.port == b.port
-	a.protocol == b.protocol
-}
+# Where each key is for the first time. Of several, union_n keeps the last one.
+_first(keys) := object.union_n(array.reverse([{key: i} | some i, key in keys]))
 
 _port_name(p) := p.name if p.name != ""
 

@@ -24,12 +24,8 @@ findings contains {
 	some i, port in input.governing.ports
 	port.podPort != 0
 	port.podPort != port.port
-	not _open(port)
+	not {"port": port.port, "protocol": port.protocol} in _listened
 }
 
 # Where the pods listen on it, too, the Service's port leads somewhere.
-_open(port) if {
-	some p in input.statefulSet.ports
-	p.port == port.port
-	p.protocol == port.protocol
-}
+_listened := {{"port": p.port, "protocol": p.protocol} | some p in input.statefulSet.ports}
