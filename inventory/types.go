@@ -144,7 +144,8 @@ type Namespace struct {
 	Terminating bool
 }
 
-// Items counts what a Service has any number of. Of none there are none.
+// Items counts what a Service has any number of: ports, labels and the like. No
+// Service has none.
 func (s *Service) Items() int {
 	if s == nil {
 		return 0
@@ -152,7 +153,8 @@ func (s *Service) Items() int {
 	return len(s.Annotations) + len(s.ClusterIPs) + len(s.Selector) + len(s.ExternalIPs) + len(s.Ports)
 }
 
-// Items counts what a StatefulSet has any number of. Of none there are none.
+// Items counts what a StatefulSet has any number of: ports, labels and the like. No
+// StatefulSet has none.
 func (s *StatefulSet) Items() int {
 	if s == nil {
 		return 0

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/stsguard/stsguard/verdict"
 )
 
 const (
@@ -26,10 +28,14 @@ const (
 	// judging is what it takes to judge a request, or judgingItem for each of very
 	// many ports, labels and the like.
 	judging     = 128 << 10
-	judgingItem = 1536
-	// maxItems is how many of these there may be. To judge so many takes a
-	// tenth of a second.
-	maxItems = 20_000
+	judgingItem = 4 << 10
+	// maxItems is how many of these an object may have. To judge so many takes
+	// about a second.
+	maxItems = 5_000
+	// decodingValue is what it takes to decode a field or an element, of which a
+	// body may have maxValues.
+	decodingValue = 256
+	maxValues     = 200_000
 	// freeBody is how much of a body takes nothing, so that who sends slowly
 	// keeps nobody else out.
 	freeBody = 64 << 10
@@ -63,12 +69,23 @@ func (s *share) take(size int) error {
 	return nil
 }
 
-// takeForJudging takes what it takes to judge objects with so many items.
-func (s *share) takeForJudging(items int) error {
-	if items > maxItems {
-		return refuse(http.StatusRequestEntityTooLarge, "there are %d ports, labels and the like, and at most %d are judged", items, maxItems)
+// takeToDecode takes what it takes to decode the body, and to judge what most have.
+func (s *share) takeToDecode(body []byte) error {
+	values := bytes.Count(body, []byte{','})
+	if values > maxValues {
+		return refuse(http.StatusRequestEntityTooLarge, "the objects have %d fields and elements, and at most %d are read", values, maxValues)
 	}
-	return s.take(max(judging, items*judgingItem))
+	return s.take(max(judging, values*decodingValue))
+}
+
+// takeToJudge takes what it takes besides to judge objects with very many items.
+func (s *share) takeToJudge(r *verdict.Request) error {
+	before := max(r.ServiceBefore.Items(), r.StatefulSetBefore.Items())
+	after := max(r.ServiceAfter.Items(), r.StatefulSetAfter.Items())
+	if most := max(before, after); most > maxItems {
+		return refuse(http.StatusRequestEntityTooLarge, "%s has %d ports, labels and the like, and at most %d are judged: use several objects, or exempt the namespace", object(r), most, maxItems)
+	}
+	return s.take(max(0, (before+after)*judgingItem-judging))
 }
 
 func (s *share) giveBack() { s.room.taken.Add(-s.taken) }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+
+	"github.com/stsguard/stsguard/inventory"
 )
 
 // TestTooManyAtOnce: as many are judged as there is room for, the next one hears
@@ -104,6 +107,15 @@ func TestLargeBodiesAtOnce(t *testing.T) {
 	}
 }
 
+// ports are so many of a Service or a container.
+func ports(n int, format string) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(format, i, i+1))
+	}
+	return strings.Join(all, ",")
+}
+
 // TestManyItems: objects with many ports take more room, and with too many are not
 // judged.
 func TestManyItems(t *testing.T) {
@@ -114,19 +126,66 @@ func TestManyItems(t *testing.T) {
 		return nil
 	}
 	// The selector is an item, too.
-	create := func(ports int) string {
-		return ask(kindService, "CREATE", `"object":`+strings.Replace(undecided, `{"port":80}`, strings.Repeat(`{"port":1},`, ports-1)+`{"port":1}`, 1))
+	create := func(n int) string {
+		return ask(kindService, "CREATE", `"object":`+strings.Replace(undecided, `{"port":80}`, ports(n, `{"name":"p%d","port":%d}`), 1))
 	}
 	answered(t, send(hook.Mutate(), create(maxItems-1)))
 	if whileJudged < maxItems*judgingItem {
 		t.Errorf("%d bytes are taken", whileJudged)
 	}
 	refused := send(hook.Mutate(), create(maxItems))
-	if want := "20001 ports, labels and the like"; refused.Code != http.StatusRequestEntityTooLarge || !strings.Contains(refused.Body.String(), want) {
+	if want := "Service/default/web-headless has 5001 ports, labels and the like"; refused.Code != http.StatusRequestEntityTooLarge || !strings.Contains(refused.Body.String(), want) {
 		t.Errorf("got %d %s", refused.Code, refused.Body)
 	}
 	if n := hook.room.taken.Load(); n != 0 {
 		t.Errorf("%d bytes stay taken", n)
+	}
+}
+
+// TestManyPortsOfBoth: what it takes to judge a Service and its StatefulSet grows with
+// the ports of both, and not with the product. That would take minutes.
+func TestManyPortsOfBoth(t *testing.T) {
+	for name, service := range map[string]string{
+		"remapped": `{"metadata":{"name":"web"},"spec":{"clusterIP":"None","selector":{"app":"web"},"ports":[` + ports(2000, `{"name":"p%[1]d","port":%[2]d,"targetPort":"p%[1]d"}`) + `]}}`,
+		"unknown":  `{"metadata":{"name":"web"},"spec":{"selector":{"app":"web"},"ports":[` + ports(2000, `{"name":"p%[1]d","port":%[2]d,"targetPort":"x%[1]d"}`) + `]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			hook, w := setup(t, nil)
+			set, err := inventory.DecodeStatefulSet([]byte(`{"metadata":{"name":"web","namespace":"default"},"spec":{"serviceName":"web","template":{"metadata":{"labels":{"app":"web"}},
+				"spec":{"containers":[{"ports":[` + ports(2000, `{"name":"p%d","containerPort":%d}`) + `]}]}}}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.PutStatefulSet(set)
+			r := httptest.NewRequest(http.MethodPost, "/validate?timeout=30s", strings.NewReader(ask(kindService, "CREATE", `"object":`+service)))
+			r.Header.Set("Content-Type", "application/json")
+			recorder := httptest.NewRecorder()
+			hook.Validate().ServeHTTP(recorder, r)
+			answered(t, recorder)
+		})
+	}
+}
+
+// TestManyValues: what is never judged takes room, too, before it is decoded.
+func TestManyValues(t *testing.T) {
+	hook, _ := setup(t, nil)
+	create := func(commas int) string {
+		with := func(n int) string {
+			return ask(kindStatefulSet, "CREATE", `"object":`+strings.Replace(ungoverned, `"spec":{`, `"spec":{"other":[`+strings.Repeat("1,", n)+`1],`, 1))
+		}
+		return with(commas - strings.Count(with(0), ","))
+	}
+	most := create(maxValues)
+	others := int64(maxRoom - (len(most) - freeBody) - maxValues*decodingValue)
+	hook.room.taken.Store(others)
+	answered(t, send(hook.Validate(), most))
+	hook.room.taken.Store(others + 1)
+	if w := send(hook.Validate(), most); w.Code != http.StatusTooManyRequests {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	hook.room.taken.Store(0)
+	if w := send(hook.Validate(), create(maxValues+1)); w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "200001 fields and elements") {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 

@@ -203,11 +203,6 @@ func place(r *verdict.Request) error {
 	return nil
 }
 
-// items counts what the objects have any number of.
-func items(r *verdict.Request) int {
-	return r.ServiceBefore.Items() + r.ServiceAfter.Items() + r.StatefulSetBefore.Items() + r.StatefulSetAfter.Items()
-}
-
 // object names what the request is about. A name may be empty: with
 // generateName there is none yet.
 func object(r *verdict.Request) inventory.Ref {

@@ -164,6 +164,9 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 	if err := taken.readBody(buffer, w, r); err != nil {
 		return nil, err
 	}
+	if err := taken.takeToDecode(buffer.Bytes()); err != nil {
+		return nil, err
+	}
 	h, req, err := readReview(buffer.Bytes())
 	if h.UID != "" {
 		o.kind, o.operation = h.Kind.Kind, string(h.Operation)
@@ -172,7 +175,7 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request, o *outcome) (out [
 		return nil, err
 	}
 	o.object = short(string(object(req)))
-	if err := taken.takeForJudging(items(req)); err != nil {
+	if err := taken.takeToJudge(req); err != nil {
 		return nil, err
 	}
 
