@@ -178,10 +178,10 @@ func Together(now time.Time, bundle []byte, others ...[]byte) ([]byte, error) {
 		return nil, err
 	}
 	for _, other := range others {
-		// The API server has read them. If there are none, it trusts nobody yet.
-		trusted, _ := cert.ParseCertsPEM(other)
-		for _, c := range trusted {
-			if now.Before(c.NotAfter) && !slices.ContainsFunc(all, c.Equal) {
+		for _, block := range blocks(other) {
+			// The API server passes over what is no certificate, too.
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err == nil && now.Before(c.NotAfter) && !slices.ContainsFunc(all, c.Equal) {
 				all = append(all, c)
 			}
 		}

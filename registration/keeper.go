@@ -74,8 +74,8 @@ func (k *Keeper) Owner(ctx context.Context) (metav1.OwnerReference, error) {
 	}
 	return metav1.OwnerReference{
 		APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID,
-		// Deleted in the foreground, the ClusterRole stays for as long as the API
-		// server asks: without its rights stsguard can't answer.
+		// Deleted in the foreground, the ClusterRole stays until the configurations
+		// are gone. Whoever deletes the rest then does so when nobody asks.
 		BlockOwnerDeletion: new(true),
 	}, nil
 }

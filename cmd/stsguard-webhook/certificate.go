@@ -22,8 +22,8 @@ type certificate interface {
 	Expires() time.Time
 }
 
-// notAsked is whom the API server trusts as far as a replica knows that registers
-// nothing: it serves another certificate as soon as that is there.
+// notAsked says nothing about whom the API server trusts. A replica that registers
+// nothing doesn't know, and so serves another certificate as soon as that is there.
 func notAsked(context.Context) (bundles [][]byte, err error) { return nil, nil }
 
 // addCertificate has the manager keep it. A replica without a certificate is not

@@ -83,7 +83,7 @@ func parse(args []string, environment func(string) string) (o options, text stri
 	flags.StringVar(&o.certSecret, "cert-secret", "stsguard-webhook-certs", "`name` of the Secret in stsguard's own namespace for its own certificates (without --cert-dir)")
 	flags.DurationVar(&o.certLifetime, "cert-lifetime", 90*24*time.Hour, "`time` that its own serving certificates count, an authority's four times that (without --cert-dir)")
 	policies := flags.StringToString("failure-policy", map[string]string{"validate": "Fail", "delete": "Ignore", "mutate": "Ignore"}, "`policies`, Fail or Ignore, when the API server gets no answer: validate for what is created or updated, delete for Services that are deleted, mutate for Services that might be made headless; what isn't given stays (with --register)")
-	annotations := flags.StringArray("annotation", nil, "`key=value` of an annotation of the webhook configurations, such as cert-manager.io/inject-ca-from; may be repeated (with --register)")
+	annotations := flags.StringArray("annotation", nil, "`key=value` of an annotation of the webhook configurations; may be repeated (with --register)")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "`time` that the API server waits for an answer, 1s to 30s (with --register)")
 	flags.StringVar(&o.clientCA, "client-ca", "", "`file` with the authorities of the API server's client certificate, which is read again for each connection; without it everybody may ask")
 	flags.StringSliceVar(&o.clientNames, "client-names", nil, "common or DNS `names`, separated by commas, of which a client certificate must have one (with --client-ca)")
