@@ -78,12 +78,13 @@ func (s *share) takeToDecode(body []byte) error {
 	return s.take(max(judging, values*decodingValue))
 }
 
-// takeToJudge takes what it takes besides to judge objects with very many items.
+// takeToJudge takes what it takes besides to judge objects with very many items. One
+// that has too many already may be made smaller, or go.
 func (s *share) takeToJudge(r *verdict.Request) error {
 	before := max(r.ServiceBefore.Items(), r.StatefulSetBefore.Items())
 	after := max(r.ServiceAfter.Items(), r.StatefulSetAfter.Items())
-	if most := max(before, after); most > maxItems {
-		return refuse(http.StatusRequestEntityTooLarge, "%s has %d ports, labels and the like, and at most %d are judged: use several objects, or exempt the namespace", object(r), most, maxItems)
+	if after > maxItems {
+		return refuse(http.StatusRequestEntityTooLarge, "%s has %d ports, labels and the like, and at most %d are judged: use several objects, or exempt the namespace", object(r), after, maxItems)
 	}
 	return s.take(max(0, (before+after)*judgingItem-judging))
 }

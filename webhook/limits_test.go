@@ -137,6 +137,9 @@ func TestManyItems(t *testing.T) {
 	if want := "Service/default/web-headless has 5001 ports, labels and the like"; refused.Code != http.StatusRequestEntityTooLarge || !strings.Contains(refused.Body.String(), want) {
 		t.Errorf("got %d %s", refused.Code, refused.Body)
 	}
+	before := strings.Replace(undecided, `{"port":80}`, ports(maxItems, `{"name":"p%d","port":%d}`), 1)
+	answered(t, send(hook.Validate(), ask(kindService, "UPDATE", `"oldObject":`+before+`,"object":`+undecided)))
+	answered(t, send(hook.Validate(), ask(kindService, "DELETE", `"oldObject":`+before)))
 	if n := hook.room.taken.Load(); n != 0 {
 		t.Errorf("%d bytes stay taken", n)
 	}
