@@ -43,6 +43,8 @@ type Keeper struct {
 // Step does what is to be done now, and says when to come back at the latest. It
 // is to be called again, too, when something has changed.
 func (k *Keeper) Step(ctx context.Context) (due time.Time, err error) {
+	// What comes due while this goes on is to be done the next time.
+	began := k.Clock()
 	m, err := k.keepSecret(ctx)
 	if err != nil {
 		k.trusted = time.Time{}
@@ -57,7 +59,7 @@ func (k *Keeper) Step(ctx context.Context) (due time.Time, err error) {
 	case changed, k.trusted.IsZero(), !bytes.Equal(bundle, k.bundle):
 		k.bundle, k.trusted = bundle, k.Clock()
 	}
-	return k.Lifetimes.Due(m, k.Clock(), k.trusted), nil
+	return k.Lifetimes.Due(m, began, k.trusted), nil
 }
 
 // Forget is for who has not kept the Secret for a while: others may have.
