@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/kube"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -156,7 +157,12 @@ func TestUninstallCascades(t *testing.T) {
 			u := newUser(t, nil)
 			values := []string{"headless.enabled=true"}
 			u.must(u.install("post", "relay", values))
-			u.must(u.uninstall("post", func(a *action.Uninstall) { a.DeletionPropagation = cascade }))
+			// With other ways of deleting than in the background, Helm's default
+			// --wait=watcher may give up in a moment: it takes an object whose
+			// status it has not read within 0.1 s for deleted.
+			u.must(u.uninstall("post", func(a *action.Uninstall) {
+				a.DeletionPropagation, a.WaitStrategy = cascade, kube.LegacyStrategy
+			}))
 			u.has("")
 			u.warns(inUse("post-headless", "post"))
 			pods := strings.Fields(u.kubectl("", "get", "pods", "-o", "name"))
