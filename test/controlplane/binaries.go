@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 )
 
 const (
@@ -21,6 +20,10 @@ func Kubectl() (string, error) { return binary(kubectl) }
 
 // CoreDNS finds CoreDNS, for a second one with another configuration.
 func CoreDNS() (string, error) { return binary(coreDNS) }
+
+// Dockerd finds Docker's engine, which is no part of it. Beside that are docker
+// and kind.
+func Dockerd() (string, error) { return binary(dockerd) }
 
 // binary finds a component: where KUBEBUILDER_ASSETS says, else where
 // build.sh puts it.
@@ -52,11 +55,14 @@ func binary(name string) (string, error) {
 		}
 		return path, nil
 	}
-	target := "controlplane"
-	if slices.Contains([]string{scheduler, kwok, coreDNS, helm, certManager}, name) {
-		target = "whole-cluster"
+	command := "make controlplane"
+	switch name {
+	case scheduler, kwok, coreDNS, helm, certManager:
+		command = "make whole-cluster"
+	case dockerd:
+		command = "test/controlplane/build.sh docker"
 	}
-	return "", fmt.Errorf("find %s: not in %q; run make %s", name, looked, target)
+	return "", fmt.Errorf("find %s: not in %q; run %s", name, looked, command)
 }
 
 // moduleRoot is the nearest directory upwards with a go.mod.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# build.sh [nodes] [dns] [helm] [certificates]
+# build.sh [nodes] [dns] [helm] [certificates] [docker]
 #
 # Builds the throwaway control plane (etcd, kube-apiserver,
 # kube-controller-manager, kubectl) from its Go modules into
 # bin/controlplane, unless it is there already; with "nodes" kube-scheduler and
-# kwok too, with "dns" CoreDNS, with "helm" Helm, with "certificates" cert-manager.
+# kwok too, with "dns" CoreDNS, with "helm" Helm, with "certificates" cert-manager,
+# and with "docker" Docker's engine, its command line and kind (on Linux).
 # With K8S=1.34 they are of that version of Kubernetes and go into
 # bin/controlplane-1.34; the versions are the directories below kubernetes/, and
 # without K8S it is the newest.
@@ -130,6 +131,11 @@ component() {
     helm) build helm helm.sh/helm/v4/cmd/helm helm "$(required helm.sh/helm/v4 helm)" "half a minute" "-X helm.sh/helm/v4/internal/version.version=$(required helm.sh/helm/v4 helm)" ;;
     coredns) build coredns github.com/coredns/coredns coredns "$(required github.com/coredns/coredns coredns)" "a minute" "" ;;
     cert-manager) build cert-manager . certmanager "$(required github.com/cert-manager/cert-manager certmanager)" "two minutes" "" ;;
+    dockerd) build dockerd github.com/moby/moby/v2/cmd/dockerd docker "$(required github.com/moby/moby/v2 docker)" "two minutes" "" ;;
+    # It has no go.mod, for which Go takes its language for an old one.
+    docker) GOFLAGS="${GOFLAGS:-} -gcflags=github.com/docker/cli/...=-lang=go1.26" \
+      build docker github.com/docker/cli/cmd/docker docker "$(required github.com/docker/cli docker)" "a minute" "" ;;
+    kind) build kind sigs.k8s.io/kind docker "$(required sigs.k8s.io/kind docker)" "a minute" "" ;;
     kube-apiserver) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "two minutes" "$(kubernetes_ldflags)" ;;
     *) build "$name" "k8s.io/kubernetes/cmd/$name" "kubernetes/$k8s" "$kubernetes" "a minute" "$(kubernetes_ldflags)" ;;
   esac
@@ -144,6 +150,7 @@ for part in "$@"; do
     dns) component coredns ;;
     helm) component helm ;;
     certificates) component cert-manager ;;
-    *) fail "there are the parts nodes, dns, helm and certificates, not $part" ;;
+    docker) component dockerd; component docker; component kind ;;
+    *) fail "there are the parts nodes, dns, helm, certificates and docker, not $part" ;;
   esac
 done

@@ -41,6 +41,7 @@ const (
 	coreDNS           = "coredns"
 	helm              = "helm"
 	certManager       = "cert-manager"
+	dockerd           = "dockerd"
 
 	// A start takes a few seconds; this is for a machine busy with builds.
 	startTimeout = 2 * time.Minute

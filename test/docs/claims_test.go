@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,11 +17,6 @@ import (
 type claim struct{ page, begin string }
 
 func (c claim) covers(b Block) bool { return c.page == b.Page && strings.HasPrefix(b.Text, c.begin) }
-
-// notRun are the blocks that no test runs, each with the reason.
-var notRun = map[claim]string{
-	{"docs/image.md", "docker load"}: "it takes a Docker engine",
-}
 
 // TestEveryBlockIsRun holds the blocks of the README and of docs/ against the calls
 // of Blocks in all tests.
@@ -48,40 +44,17 @@ func TestEveryBlockIsRun(t *testing.T) {
 	}
 	claims := claimed(t, root)
 	for _, b := range blocks {
-		test, why := "", ""
-		for c, where := range claims {
-			if c.covers(b) {
-				test = where
-			}
-		}
-		for c, reason := range notRun {
-			if c.covers(b) {
-				why = reason
-			}
-		}
-		begin, _, _ := strings.Cut(b.Text, "\n")
-		switch {
-		case test == "" && why == "":
+		if !slices.ContainsFunc(claims, func(c claim) bool { return c.covers(b) }) {
+			begin, _, _ := strings.Cut(b.Text, "\n")
 			t.Errorf("%s: no test runs %q: have one ask for it with docs.Blocks", b, begin)
-		case test != "" && why != "":
-			t.Errorf("%s: %s runs %q: take it from notRun", b, test, begin)
-		}
-	}
-	for c := range notRun {
-		covers := false
-		for _, b := range blocks {
-			covers = covers || c.covers(b)
-		}
-		if !covers {
-			t.Errorf("notRun: %s has no block that begins with %q", c.page, c.begin)
 		}
 	}
 }
 
-// claimed are the claims of all tests, with where they are.
-func claimed(t *testing.T, root string) map[claim]string {
+// claimed are the claims of all tests.
+func claimed(t *testing.T, root string) []claim {
 	t.Helper()
-	out := map[claim]string{}
+	var out []claim
 	files := token.NewFileSet()
 	if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -108,18 +81,13 @@ func claimed(t *testing.T, root string) map[claim]string {
 			if of, ok := called.X.(*ast.Ident); !ok || of.Name != "docs" {
 				return true
 			}
-			at := files.Position(call.Pos())
 			page, isPage := literal(call.Args[1])
 			begin, isBegin := literal(call.Args[2])
 			if !isPage || !isBegin {
-				t.Errorf("%s: docs.Blocks wants literals", at)
+				t.Errorf("%s: docs.Blocks wants literals", files.Position(call.Pos()))
 				return true
 			}
-			where, err := filepath.Rel(root, at.Filename)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out[claim{page, begin}] = filepath.ToSlash(where)
+			out = append(out, claim{page, begin})
 			return true
 		})
 		return nil

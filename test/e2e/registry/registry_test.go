@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package registry takes the container image where users do: into a registry, from
-// there to a machine that runs it, and into the stores of nodes.
+// there to a machine that runs it, and into the stores of engines and nodes.
 package registry
 
 import (
@@ -61,6 +61,7 @@ func prepare(dir string) error {
 		{"git", "clone", "--quiet", "--no-local", "../../..", clone},
 		{"git", "-C", clone, "tag", "--force", version},
 		{"make", "--silent", "-C", clone, "image"},
+		{"../../controlplane/build.sh", "docker"},
 	} {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Env = standalone()
@@ -81,8 +82,13 @@ func TestImage(t *testing.T) {
 	env := append(standalone(), serve(t)...)
 	env = append(env, podman(t)...)
 	env = append(env, containerd(t)...)
+	env = append(env, docker(t)...)
+	env = append(env, kind(t, env)...)
 
 	for _, b := range docs.Blocks(t, "docs/image.md", "skopeo copy") {
+		b.Run(t, clone, env)
+	}
+	for _, b := range docs.Blocks(t, "docs/image.md", "docker load") {
 		b.Run(t, clone, env)
 	}
 	for _, b := range docs.Blocks(t, "docs/install.md", "skopeo copy") {
@@ -101,10 +107,32 @@ func TestImage(t *testing.T) {
 		b.Text = strings.ReplaceAll(b.Text, "go1.26.8", runtime.Version())
 		lines := strings.Split(strings.TrimSpace(b.Run(t, clone, env)), "\n")
 		digest, _, _ := strings.Cut(lines[0], " ")
-		if want := "localhost/stsguard-webhook:" + version + "@sha256:" + digest; lines[len(lines)-1] != want {
+		name := "localhost/stsguard-webhook:" + version
+		if want := name + "@sha256:" + digest; lines[len(lines)-1] != want {
 			t.Errorf("%s: the registry has %s, and built again it is %s", b, want, lines[len(lines)-1])
 		}
+		for _, args := range [][]string{
+			{"docker", "image", "inspect", "--format", "{{.RepoTags}} {{.Id}}", name},
+			{"ctr", "-n", "k8s.io", "images", "list", "name==" + name},
+			{"podman", "exec", kindNode, "ctr", "-n", "k8s.io", "images", "list", "name==" + name},
+		} {
+			if got := run(t, env, args...); !strings.Contains(got, name) || !strings.Contains(got, "sha256:"+digest) {
+				t.Errorf("%s: %s is none of\n%s", strings.Join(args, " "), digest, got)
+			}
+		}
 	}
+}
+
+// run runs a command, and returns what it prints.
+func run(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("env", args...)
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // serve serves a registry that is called registry.example, and whose certificate
@@ -163,6 +191,55 @@ func containerd(t *testing.T) (env []string) {
 	return []string{"CONTAINERD_ADDRESS=" + socket, "CONTAINERD_SNAPSHOTTER=native"}
 }
 
+// docker is Docker's engine, with the containerd of its own that it starts. Its
+// command line, which finds it with the variables, and kind are beside it.
+func docker(t *testing.T) (env []string) {
+	engine, err := controlplane.Dockerd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "socket")
+	background(t, engine, "--host", "unix://"+socket, "--pidfile", filepath.Join(dir, "pid"),
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--storage-driver", "native",
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--userland-proxy=false")
+	eventually(t, "Docker is reached", "unix", socket)
+	return []string{"DOCKER_HOST=unix://" + socket, "PATH=" + filepath.Dir(engine) + ":" + os.Getenv("PATH")}
+}
+
+// kindNode is the name of the only node of kind's cluster.
+const kindNode = "kind-control-plane"
+
+// kind is a node of a cluster as kind knows it: by its labels, and by the
+// containerd in it. It runs in podman and has the programs of this machine.
+func kind(t *testing.T, env []string) []string {
+	root := t.TempDir()
+	args := []string{"podman", "run", "--detach", "--name", kindNode, "--privileged",
+		"--label", "io.x-k8s.kind.cluster=kind", "--label", "io.x-k8s.kind.role=control-plane"}
+	for _, dir := range []string{"etc/containerd", "proc", "sys", "dev", "run", "tmp", "var"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64"} {
+		if _, err := os.Stat(dir); err == nil {
+			args = append(args, "--volume", dir+":"+dir+":ro")
+		}
+	}
+	config := "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n"
+	if err := os.WriteFile(filepath.Join(root, "etc/containerd/config.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, env, append(args, "--tmpfs", "/run", "--tmpfs", "/tmp", "--tmpfs", "/var", "--rootfs", root, "containerd")...)
+	t.Cleanup(func() { run(t, env, "podman", "rm", "--force", kindNode) })
+	controlplane.Eventually(t, time.Minute, "the node's containerd is reached", func() error {
+		cmd := exec.Command("podman", "exec", kindNode, "ctr", "version")
+		cmd.Env = env
+		return cmd.Run()
+	})
+	return []string{"KIND_EXPERIMENTAL_PROVIDER=podman"}
+}
+
 // background runs a server until the test ends.
 func background(t *testing.T, program string, args ...string) {
 	t.Helper()
@@ -173,7 +250,7 @@ func background(t *testing.T, program string, args ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = cmd.Process.Signal(syscall.SIGTERM) // Docker's engine undoes its mounts
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("%s:\n%s", program, log.String()[max(0, log.Len()-4<<10):])
