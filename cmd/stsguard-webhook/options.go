@@ -174,6 +174,8 @@ func (o *options) combine(given func(flag string) bool) error {
 		return errors.New("--register needs --namespace, or the variable POD_NAMESPACE: the namespace of the Service")
 	case o.certDir != "" && (given("cert-secret") || given("cert-lifetime")):
 		return errors.New("--cert-secret and --cert-lifetime are for certificates that stsguard makes, which it doesn't with --cert-dir")
+	case o.certDir == "" && slices.ContainsFunc(slices.Collect(maps.Keys(o.annotations)), injected):
+		return errors.New("--annotation cert-manager.io/inject-... needs --cert-dir: cert-manager would write another caBundle than that of stsguard's own certificates, over and over")
 	case o.certLifetime < leastLifetime:
 		return fmt.Errorf("--cert-lifetime must be at least %s, not %s", leastLifetime, o.certLifetime)
 	case o.timeout < time.Second || o.timeout > 30*time.Second || o.timeout%time.Second != 0:
@@ -184,6 +186,11 @@ func (o *options) combine(given func(flag string) bool) error {
 		need([]string{"client-names"}, "--client-ca", o.clientCA != ""),
 		need([]string{"metrics-plain-http"}, "--metrics-address", o.metricsAddress != noMetrics),
 	)
+}
+
+// injected says whether with this annotation cert-manager writes the caBundle.
+func injected(annotation string) bool {
+	return strings.HasPrefix(annotation, "cert-manager.io/inject-")
 }
 
 // readFiles reads the files that are needed all the time, so that a mistake shows

@@ -57,11 +57,14 @@ func TestParse(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--service="}, {"--namespace="}, {"--cert-lifetime=1s"},
-		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"}, {"--annotation=a"}, {"--annotation=a b=c"},
+		{"--timeout=0s"}, {"--timeout=31s"}, {"--timeout=1500ms"}, {"--failure-policy=validate=fail"}, {"--failure-policy=create=Fail"}, {"--annotation=a"}, {"--annotation=a b=c"}, {"--annotation=cert-manager.io/inject-ca-from=a/b"},
 	} {
 		if _, _, err := parse(append([]string{"--register=guard", "--service=hook"}, args...), environment); err == nil {
 			t.Errorf("%q: no error", args)
 		}
+	}
+	if _, _, err := parse([]string{"--register=guard", "--service=hook", "--cert-dir=/certs", "--annotation=cert-manager.io/inject-ca-from=a/b"}, environment); err != nil {
+		t.Error(err)
 	}
 	if _, _, err := parse(nil, environment); err == nil {
 		t.Error("no flags: no error")

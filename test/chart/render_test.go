@@ -79,7 +79,7 @@ var variants = map[string]struct {
 		args(t, all, "stsguard-webhook", "--client-ca=/etc/stsguard-callers/ca.crt", "--client-names=kube-apiserver,front-proxy")
 		mounted(t, all, "/etc/stsguard-callers", "callers")
 	}},
-	"webhook configurations": {[]string{"webhooks.failurePolicy.validate=Ignore", "webhooks.failurePolicy.mutate=Fail", "webhooks.timeoutSeconds=10", `webhooks.annotations.cert-manager\.io/inject-ca-from=a/b`}, func(t *testing.T, all []object) {
+	"webhook configurations": {[]string{"webhooks.failurePolicy.validate=Ignore", "webhooks.failurePolicy.mutate=Fail", "webhooks.timeoutSeconds=10", `webhooks.annotations.cert-manager\.io/inject-ca-from=a/b`, "certificates.source=cert-manager"}, func(t *testing.T, all []object) {
 		args(t, all, "stsguard-webhook", "--failure-policy=validate=Ignore,delete=Ignore,mutate=Fail", "--timeout=10s", "--annotation=cert-manager.io/inject-ca-from=a/b")
 	}},
 	"no metrics": {[]string{"metrics.enabled=false", "metrics.serviceMonitor.enabled=true"}, func(t *testing.T, all []object) {
@@ -302,27 +302,28 @@ func TestMistakes(t *testing.T) {
 		"replicas=0":        "minimum",
 		"replicas=two":      "integer",
 		"image.repository=": "repository",
-		"image.repository=registry.example/image:v1":  "pattern",
-		"image.digest=sha256:12":                      "digest",
-		"config.defaults.enforce=off":                 "enforce",
-		"config.default.enforce=none":                 "default",
-		"config.rules.service-not-fond.mode=none":     "service-not-fond",
-		"config.rules.service-in-use.mode=deny":       "mode",
-		"config.policies={rules}":                     "policies",
-		"config.exceptions[0].rule=service-not-found": "name",
-		"certificates.source=letsencrypt":             "source",
-		"certificates.lifetime=90d":                   "lifetime",
-		"webhooks.failurePolicy.validate=fail":        "validate",
-		"clientCertificates.names={apiserver}":        "clientCertificates.configMap",
-		"webhooks.timeoutSeconds=31":                  "maximum",
-		"webhooks.annotations.a=1":                    "string",
-		"ports.webhook=443":                           "minimum",
-		"rules.Own=package x":                         "Own",
-		"networkPolicy.apiServerPorts={https}":        "integer",
-		"resources.limit.memory=1Gi":                  "limit",
-		"metrics.serviceMonitor.enable=true":          "enable",
-		"spreadOverNodes=maybe":                       "spreadOverNodes",
-		"name=Guard":                                  "name",
+		"image.repository=registry.example/image:v1":               "pattern",
+		"image.digest=sha256:12":                                   "digest",
+		"config.defaults.enforce=off":                              "enforce",
+		"config.default.enforce=none":                              "default",
+		"config.rules.service-not-fond.mode=none":                  "service-not-fond",
+		"config.rules.service-in-use.mode=deny":                    "mode",
+		"config.policies={rules}":                                  "policies",
+		"config.exceptions[0].rule=service-not-found":              "name",
+		"certificates.source=letsencrypt":                          "source",
+		"certificates.lifetime=90d":                                "lifetime",
+		"webhooks.failurePolicy.validate=fail":                     "validate",
+		"clientCertificates.names={apiserver}":                     "clientCertificates.configMap",
+		"webhooks.timeoutSeconds=31":                               "maximum",
+		"webhooks.annotations.a=1":                                 "string",
+		`webhooks.annotations.cert-manager\.io/inject-ca-from=a/b`: "certificates.source=cert-manager or secret",
+		"ports.webhook=443":                                        "minimum",
+		"rules.Own=package x":                                      "Own",
+		"networkPolicy.apiServerPorts={https}":                     "integer",
+		"resources.limit.memory=1Gi":                               "limit",
+		"metrics.serviceMonitor.enable=true":                       "enable",
+		"spreadOverNodes=maybe":                                    "spreadOverNodes",
+		"name=Guard":                                               "name",
 	} {
 		t.Run(set, func(t *testing.T) {
 			_, err := template(t, namespace, values(t, set))
