@@ -35,7 +35,7 @@ func data(t *testing.T, m *Material) map[string][]byte {
 
 func TestServedOverTLS(t *testing.T) {
 	m := first(t, time.Now())
-	s := NewSecret(nil, "certs")
+	s := NewSecret(nil, "certs", time.Now)
 	s.take(m)
 	if err := s.Ready(time.Now()); err != nil {
 		t.Error(err)
@@ -61,7 +61,7 @@ func TestServedOverTLS(t *testing.T) {
 }
 
 func TestNothingToServe(t *testing.T) {
-	s := NewSecret(nil, "certs")
+	s := NewSecret(nil, "certs", func() time.Time { return epoch })
 	if _, err := s.GetCertificate(nil); err == nil {
 		t.Error("a certificate from nowhere")
 	}
@@ -181,14 +181,15 @@ func TestRotation(t *testing.T) {
 // A replica that finds an older Secret goes on with what it has.
 func TestFollow(t *testing.T) {
 	older, newer := first(t, epoch), first(t, epoch.Add(time.Hour))
-	if newer.follow(older) != newer {
+	now := epoch.Add(2 * time.Hour)
+	if newer.follow(older, now) != newer {
 		t.Error("went back")
 	}
-	m := older.follow(newer)
-	if m.serving != newer.serving || len(m.authorities) != 2 || len(m.signers(epoch.Add(2*time.Hour))) != 1 {
+	m := older.follow(newer, now)
+	if m.serving != newer.serving || len(m.authorities) != 2 || len(m.signers(now)) != 1 {
 		t.Error("did not go on, or no longer trusts what it served")
 	}
-	if (*Material)(nil).follow(newer) != newer {
+	if (*Material)(nil).follow(newer, now) != newer {
 		t.Error("did not begin")
 	}
 }

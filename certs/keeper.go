@@ -89,7 +89,7 @@ func (k *Keeper) keepSecret(ctx context.Context) (*Material, error) {
 			log.Error(err, "the Secret is no good", "secret", s.name, "remembered", remembered != nil)
 			m = remembered
 		} else {
-			m = remembered.follow(held)
+			m = remembered.follow(held, k.Clock())
 		}
 	}
 

@@ -8,8 +8,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 )
+
+// keeper is one whose API server trusts whomever it is told to.
+func keeper(secrets corev1client.SecretInterface, clock func() time.Time) *Keeper {
+	return &Keeper{
+		Secret:    NewSecret(secrets, "certs", clock),
+		Names:     names,
+		Lifetimes: ordinary,
+		Owner:     func(context.Context) (metav1.OwnerReference, error) { return metav1.OwnerReference{}, nil },
+		Trust:     func(context.Context, []byte) (bool, error) { return false, nil },
+		Clock:     clock,
+	}
+}
 
 // A step takes its time: what comes due meanwhile is done by it, or by the next
 // one at once.
@@ -32,16 +45,10 @@ func TestDueMeanwhile(t *testing.T) {
 				return false, nil, nil
 			})
 			secrets := cluster.CoreV1().Secrets("guards")
-			k := &Keeper{
-				Secret:    NewSecret(secrets, "certs"),
-				Names:     names,
-				Lifetimes: ordinary,
-				Owner:     func(context.Context) (metav1.OwnerReference, error) { return metav1.OwnerReference{}, nil },
-				Trust: func(context.Context, []byte) (bool, error) {
-					takes("trust")
-					return false, nil
-				},
-				Clock: func() time.Time { return now },
+			k := keeper(secrets, func() time.Time { return now })
+			k.Trust = func(context.Context, []byte) (bool, error) {
+				takes("trust")
+				return false, nil
 			}
 			step := func() time.Time {
 				t.Helper()
@@ -73,5 +80,44 @@ func TestDueMeanwhile(t *testing.T) {
 				t.Error("not renewed")
 			}
 		})
+	}
+}
+
+// A keeper that outlives authorities goes on as ever: what is served never expires,
+// and nothing is written when there is nothing to do.
+func TestKeeperOfManyYears(t *testing.T) {
+	now, writes := epoch, 0
+	cluster := fake.NewClientset()
+	cluster.PrependReactor("update", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		writes++
+		return false, nil, nil
+	})
+	k := keeper(cluster.CoreV1().Secrets("guards"), func() time.Time { return now })
+	step := func() time.Time {
+		t.Helper()
+		due, err := k.Step(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return due
+	}
+	for now.Before(epoch.AddDate(4, 0, 0)) {
+		step()
+		// What has been written is heard of.
+		due, was := step(), writes
+		step()
+		if writes != was {
+			t.Errorf("%s: written though nothing was due", now)
+		}
+		if !due.After(now) {
+			t.Fatalf("%s: due at %s", now, due)
+		}
+		now = due
+		if err := k.Secret.Ready(now); err != nil {
+			t.Error(err)
+		}
+	}
+	if writes < 20 {
+		t.Errorf("only %d writes in four years", writes)
 	}
 }

@@ -172,15 +172,15 @@ func (m *Material) trusting(other *Material) *Material {
 }
 
 // follow is what becomes of m, which may be nil, for somebody who finds this in
-// the Secret. Whoever puts back an older one changes nothing.
-func (m *Material) follow(found *Material) *Material {
+// the Secret at this time. Whoever puts back an older one changes nothing.
+func (m *Material) follow(found *Material, now time.Time) *Material {
 	if m == nil {
 		return found
 	}
 	if found.serving.Leaf.NotBefore.Before(m.serving.Leaf.NotBefore) {
 		return m
 	}
-	return found.trusting(m)
+	return found.trusting(m.unexpired(now))
 }
 
 // signedBy is the same where no other authorities than these can sign.

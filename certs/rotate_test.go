@@ -151,7 +151,7 @@ func (m *model) verify(leaf *x509.Certificate, bundle []byte, at time.Time) erro
 func (m *model) hear() {
 	m.t.Helper()
 	for _, r := range m.replicas {
-		r.hear(m.now, (*Material).follow)
+		r.hear(m.now, func(had, is *Material) *Material { return had.follow(is, m.now) })
 	}
 	for _, a := range m.apiServers {
 		a.hear(m.now, func(_, is []byte) []byte { return is })
@@ -250,7 +250,7 @@ func TestTenYearsOfMishaps(t *testing.T) {
 					restored++
 					was := m.secret
 					m.write(backup)
-					m.step(was.follow(m.secret))
+					m.step(was.follow(m.secret, m.now))
 				}
 			})
 			if deleted == 0 || restored == 0 {

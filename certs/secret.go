@@ -26,6 +26,7 @@ var errNone = errors.New("there is no certificate to serve yet")
 type Secret struct {
 	client  corev1client.SecretInterface
 	name    string
+	clock   func() time.Time
 	changed chan struct{}
 
 	mu    sync.Mutex
@@ -33,8 +34,8 @@ type Secret struct {
 }
 
 // NewSecret prepares one that knows nothing until Start.
-func NewSecret(client corev1client.SecretInterface, name string) *Secret {
-	return &Secret{client: client, name: name, changed: make(chan struct{}, 1)}
+func NewSecret(client corev1client.SecretInterface, name string, clock func() time.Time) *Secret {
+	return &Secret{client: client, name: name, clock: clock, changed: make(chan struct{}, 1)}
 }
 
 // Start watches until the context is done.
@@ -86,7 +87,7 @@ func (s *Secret) take(m *Material) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.known
-	s.known = was.follow(m)
+	s.known = was.follow(m, s.clock())
 	return was == nil || !was.serving.Leaf.Equal(s.known.serving.Leaf)
 }
 

@@ -64,7 +64,7 @@ func newRegistered(o options, connection *rest.Config, clusterDomain string) (*r
 		return r, nil
 	}
 
-	secret := certs.NewSecret(client.CoreV1().Secrets(o.namespace), o.certSecret)
+	secret := certs.NewSecret(client.CoreV1().Secrets(o.namespace), o.certSecret, time.Now)
 	r.certificate = secret
 	keeper := &certs.Keeper{
 		Secret:    secret,
