@@ -45,19 +45,18 @@ func newAuthority(now time.Time, life time.Duration) (*authority, error) {
 
 // serving makes a certificate for a server of these names. It never outlives
 // the authority.
-func (a *authority) serving(names []string, now time.Time, life time.Duration) (*tls.Certificate, error) {
+func (a *authority) serving(names []string, begin, end time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a serving certificate: %w", err)
 	}
-	end := now.Add(life)
 	if end.After(a.certificate.NotAfter) {
 		end = a.certificate.NotAfter
 	}
 	// No common name: it has room for 64 characters, and nobody reads it.
 	leaf, err := a.sign(&x509.Certificate{
 		DNSNames:              names,
-		NotBefore:             now.Add(-skew),
+		NotBefore:             begin,
 		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

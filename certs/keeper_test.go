@@ -1,10 +1,12 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -119,5 +121,50 @@ func TestKeeperOfManyYears(t *testing.T) {
 	}
 	if writes < 20 {
 		t.Errorf("only %d writes in four years", writes)
+	}
+}
+
+// A clock that was ahead is no reason to refuse what comes after it was put right, or
+// from a replica whose clock is not.
+func TestClockPutRight(t *testing.T) {
+	for _, ahead := range []time.Duration{10 * time.Minute, 5 * time.Hour, 1000 * 24 * time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			now := epoch.Add(ahead)
+			secrets := fake.NewClientset().CoreV1().Secrets("guards")
+			k := keeper(secrets, func() time.Time { return now })
+			if _, err := k.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+
+			now = epoch
+			k.Names = Names("another", "guards", "cluster.local")
+			if _, err := k.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Secret.Ready(now); err != nil {
+				t.Error(err)
+			}
+			served, err := k.Secret.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !covers(served.Leaf, k.Names) {
+				t.Errorf("serves a certificate for %q", served.Leaf.DNSNames)
+			}
+			written, err := secrets.Get(t.Context(), "certs", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := k.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			again, err := secrets.Get(t.Context(), "certs", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(written.Data[corev1.TLSCertKey], again.Data[corev1.TLSCertKey]) {
+				t.Error("written again and again")
+			}
+		})
 	}
 }

@@ -172,12 +172,13 @@ func (m *Material) trusting(other *Material) *Material {
 }
 
 // follow is what becomes of m, which may be nil, for somebody who finds this in
-// the Secret at this time. Whoever puts back an older one changes nothing.
+// the Secret at this time. Whoever puts back an older one changes nothing, unless m
+// doesn't count yet: then it is of a clock that was ahead.
 func (m *Material) follow(found *Material, now time.Time) *Material {
 	if m == nil {
 		return found
 	}
-	if found.serving.Leaf.NotBefore.Before(m.serving.Leaf.NotBefore) {
+	if begins := m.serving.Leaf.NotBefore; found.serving.Leaf.NotBefore.Before(begins) && !begins.After(now) {
 		return m
 	}
 	return found.trusting(m.unexpired(now))

@@ -83,7 +83,15 @@ func (l Lifetimes) Rotate(m *Material, now time.Time) (*Material, error) {
 
 // issue is the same with a new serving certificate.
 func (l Lifetimes) issue(m *Material, by *authority, names []string, now time.Time) (*Material, error) {
-	serving, err := by.serving(names, now, l.Serving)
+	begin := now.Add(-skew)
+	if m.serving != nil {
+		// Whoever has the one before would take an older one for a step back. That
+		// may be of another replica, whose clock is ahead.
+		if before := m.serving.Leaf.NotBefore; before.After(begin) && !before.After(now) {
+			begin = before
+		}
+	}
+	serving, err := by.serving(names, begin, now.Add(l.Serving))
 	if err != nil {
 		return nil, err
 	}
