@@ -57,6 +57,8 @@ func (c *callers) authorities() *x509.CertPool {
 // need none.
 func (c *callers) secure(config *tls.Config) {
 	config.ClientAuth = tls.VerifyClientCertIfGiven
+	// None at all would mean those of the system.
+	c.pool = x509.NewCertPool()
 	// A session that is resumed would not be held against the authorities again.
 	config.SessionTicketsDisabled = true
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
