@@ -108,7 +108,8 @@ func (f *Files) servable(ctx context.Context, found *tls.Certificate, began time
 	if err != nil {
 		return err
 	}
-	if serving == nil || len(bundles) == 0 {
+	if serving == nil || len(bundles) == 0 || trusted(serving, f.Name, bundles, now) != nil {
+		// There is nothing to lose.
 		return nil
 	}
 	if f.since.IsZero() {

@@ -82,7 +82,8 @@ func TestFiles(t *testing.T) {
 	f.serves(time.Minute, one, "no answer")
 	f.fails, f.trusted = nil, [][]byte{two.Bundle(), one.Bundle()}
 	f.serves(time.Minute, one, "doesn't trust")
-	f.trusted = [][]byte{two.Bundle(), two.Bundle()}
+	both := append(two.Bundle(), one.Bundle()...)
+	f.trusted = [][]byte{both, both}
 	f.serves(time.Minute, one, "long enough")
 	f.fails = errors.New("no answer")
 	f.serves(time.Minute, one, "no answer")
@@ -101,6 +102,20 @@ func TestFiles(t *testing.T) {
 	expiry := two.serving.Leaf.NotAfter.Sub(f.now)
 	f.serves(expiry-time.Second, two, "doesn't trust")
 	f.serves(time.Second, three, "") // nothing is to lose
+}
+
+// What nobody trusts any longer is not served while another is trusted.
+func TestFilesNothingToLose(t *testing.T) {
+	f := newFiles(t)
+	one := f.put()
+	f.trusted = [][]byte{one.Bundle(), one.Bundle()}
+	f.serves(0, one, "")
+	two := f.put()
+	f.trusted = [][]byte{append(two.Bundle(), one.Bundle()...), one.Bundle()}
+	f.serves(time.Minute, one, "doesn't trust")
+	// Somebody deletes the configurations, and the leader makes others.
+	f.trusted = [][]byte{two.Bundle(), two.Bundle()}
+	f.serves(time.Second, two, "")
 }
 
 // A replica that starts waits to be trusted, but not for ever.
