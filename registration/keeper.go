@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,8 +82,8 @@ func (k *Keeper) Owner(ctx context.Context) (metav1.OwnerReference, error) {
 }
 
 // Apply makes both configurations as they should be, with this caBundle, and says
-// whether it had to change anything. There are none before a replica can answer:
-// that is [ErrNoEndpoint].
+// whether it had to change anything. Before a replica can answer it makes none, and
+// none say Fail that didn't: that is [ErrNoEndpoint].
 func (k *Keeper) Apply(ctx context.Context, bundle []byte) (changed bool, err error) {
 	owner, err := k.Owner(ctx)
 	if err != nil {
@@ -93,12 +94,10 @@ func (k *Keeper) Apply(ctx context.Context, bundle []byte) (changed bool, err er
 	k.mu.Unlock()
 
 	api := k.Client.AdmissionregistrationV1()
-	validating, err := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), mergeValidating)
-	if err != nil {
-		return validating, err
-	}
-	mutating, err := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), mergeMutating)
-	return validating || mutating, err
+	// One that has to wait doesn't hold up the other.
+	validating, noValidating := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), mergeValidating, validatingPolicies)
+	mutating, noMutating := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), mergeMutating, mutatingPolicies)
+	return validating || mutating, cmp.Or(noValidating, noMutating)
 }
 
 // Trusted is whom the API server is told to trust for each webhook, as a caBundle.
@@ -134,7 +133,7 @@ type client[T any] interface {
 }
 
 // keep makes one configuration as it should be.
-func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api client[T], last *written[T], want T, merge func(live, want T) T) (changed bool, err error) {
+func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api client[T], last *written[T], want T, merge func(live, want T) T, policies func(T) map[string]*admissionv1.FailurePolicyType) (changed bool, err error) {
 	log := logr.FromContextOrDiscard(ctx).WithName("registration").WithValues("kind", kind, "name", k.Options.Name)
 	live, err := api.Get(ctx, k.Options.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -152,9 +151,19 @@ func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api clie
 	if err != nil {
 		return false, fmt.Errorf("read the %s %s: %w", kind, k.Options.Name, err)
 	}
+	// Somebody may have seen to it that nothing fails while no replica answers. That
+	// lasts until one can; whom to trust, and all else, it needs before.
+	var early error
+	if harder := becomeFail(policies(live), policies(want)); len(harder) > 0 {
+		if early = k.answerable(ctx); early != nil {
+			for _, policy := range harder {
+				*policy = admissionv1.Ignore
+			}
+		}
+	}
 	merged := merge(live, want)
 	if equality.Semantic.DeepEqual(live, merged) || live.GetResourceVersion() == last.version && equality.Semantic.DeepEqual(want, last.want) {
-		return false, nil
+		return false, early
 	}
 	updated, err := api.Update(ctx, merged, metav1.UpdateOptions{})
 	if err != nil {
@@ -162,7 +171,36 @@ func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api clie
 	}
 	log.Info("put a webhook configuration right")
 	*last = written[T]{want, updated.GetResourceVersion()}
-	return true, nil
+	return true, early
+}
+
+// becomeFail are the wanted policies that say Fail where the live ones don't.
+func becomeFail(live, want map[string]*admissionv1.FailurePolicyType) []*admissionv1.FailurePolicyType {
+	var out []*admissionv1.FailurePolicyType
+	for name, policy := range want {
+		if now := live[name]; *policy == admissionv1.Fail && (now == nil || *now != admissionv1.Fail) {
+			out = append(out, policy)
+		}
+	}
+	return out
+}
+
+// validatingPolicies are the failure policies by the names of the webhooks.
+func validatingPolicies(c *admissionv1.ValidatingWebhookConfiguration) map[string]*admissionv1.FailurePolicyType {
+	out := map[string]*admissionv1.FailurePolicyType{}
+	for _, w := range c.Webhooks {
+		out[w.Name] = w.FailurePolicy
+	}
+	return out
+}
+
+// mutatingPolicies are the failure policies by the names of the webhooks.
+func mutatingPolicies(c *admissionv1.MutatingWebhookConfiguration) map[string]*admissionv1.FailurePolicyType {
+	out := map[string]*admissionv1.FailurePolicyType{}
+	for _, w := range c.Webhooks {
+		out[w.Name] = w.FailurePolicy
+	}
+	return out
 }
 
 // mergeValidating is the live configuration with all in place that is wanted.

@@ -100,11 +100,10 @@ func TestLife(t *testing.T) {
 	t.Run("client certificates", func(t *testing.T) { f.with(t).clientCertificates() })
 	t.Run("exemptions", func(t *testing.T) { f.with(t).exempt(r) })
 
+	r = f.replicaAfterOutage()
+
 	// Whoever uninstalls it, with whatever tool, deletes the ClusterRole. It
 	// still runs, and must not come back.
-	r = f.replica(config)
-	f.publish(r)
-	f.eventually("guarded", f.denied)
 	if err := f.client.RbacV1().ClusterRoles().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -328,6 +327,45 @@ func (f *fixture) exempt(r *guarded.Server) {
 	if err := r.Withdraw(f.Context(), f.client); err != nil {
 		f.Fatal(err)
 	}
+}
+
+// replicaAfterOutage starts a replica where none was, and somebody has seen to it that
+// nothing fails meanwhile. That lasts until it is ready for the Service.
+func (f *fixture) replicaAfterOutage() *guarded.Server {
+	api := f.client.AdmissionregistrationV1()
+	v := must(f.validating())(f.T)
+	v.Webhooks[0].FailurePolicy = new(admissionv1.Ignore)
+	v.Webhooks[0].TimeoutSeconds = new(int32(1))
+	must(api.ValidatingWebhookConfigurations().Update(f.Context(), v, metav1.UpdateOptions{}))(f.T)
+	m := must(f.mutating())(f.T)
+	m.Webhooks[0].TimeoutSeconds = new(int32(1))
+	must(api.MutatingWebhookConfigurations().Update(f.Context(), m, metav1.UpdateOptions{}))(f.T)
+
+	r := f.replica(config)
+	f.eventually("all else is put back", func() error {
+		v, noValidating := f.validating()
+		m, noMutating := f.mutating()
+		if err := errors.Join(noValidating, noMutating); err != nil {
+			return err
+		}
+		if *v.Webhooks[0].TimeoutSeconds == 1 || *m.Webhooks[0].TimeoutSeconds == 1 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if now := must(f.validating())(f.T); *now.Webhooks[0].FailurePolicy != admissionv1.Ignore {
+		f.Errorf("it says %s, and nobody can answer", *now.Webhooks[0].FailurePolicy)
+	}
+	f.publish(r)
+	f.eventually("it says Fail again", func() error {
+		v, err := f.validating()
+		if err == nil && *v.Webhooks[0].FailurePolicy != admissionv1.Fail {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+	f.eventually("guarded", f.denied)
+	return r
 }
 
 // release takes the finalizer from a Service that is being deleted.
