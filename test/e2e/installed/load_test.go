@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -120,8 +121,11 @@ func (l *load) try(ctx context.Context, what string, err error) bool {
 }
 
 // outOfReach says whether the API server never got as far as asking anybody, or
-// didn't live to tell.
+// didn't live to tell. One that tells how it asked did.
 func outOfReach(err error) bool {
+	if strings.Contains(err.Error(), "failed calling webhook") {
+		return false
+	}
 	return net.IsConnectionRefused(err) || net.IsConnectionReset(err) || net.IsProbableEOF(err) || net.IsHTTP2ConnectionLost(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsAlreadyExists(err) ||
 		strings.Contains(err.Error(), "not yet ready to handle request") || strings.HasSuffix(err.Error(), "unexpected EOF")
@@ -133,6 +137,29 @@ func cutOff(err error) bool {
 	text := err.Error()
 	return apierrors.IsInternalError(err) && strings.Contains(text, "failed calling webhook") &&
 		slices.ContainsFunc([]string{"EOF", "connection reset by peer", "broken pipe", "connection refused"}, func(end string) bool { return strings.HasSuffix(text, end) })
+}
+
+// Not every broken connection is excused: that depends on whose it was.
+func TestExcuses(t *testing.T) {
+	t.Parallel()
+	called := func(end string) error {
+		return apierrors.NewInternalError(errors.New(`failed calling webhook "validate.stsguard.dev": failed to call webhook: Post "https://stsguard-webhook.stsguard-system.svc:443/validate?timeout=5s": ` + end))
+	}
+	for _, end := range []string{"EOF", "unexpected EOF", "read: connection reset by peer", "use of closed network connection", "context deadline exceeded"} {
+		if outOfReach(called(end)) {
+			t.Errorf("a restart of the API server excuses that a webhook was asked in vain: %s", end)
+		}
+		own := &url.Error{Op: "Post", URL: "https://api/", Err: errors.New(end)}
+		if end != "EOF" && end != "context deadline exceeded" && !outOfReach(own) {
+			t.Errorf("a restart of the API server doesn't excuse %v", own)
+		}
+		if cutOff(own) {
+			t.Errorf("the death of a replica excuses %v", own)
+		}
+	}
+	if !cutOff(called("EOF")) || cutOff(called("context deadline exceeded")) {
+		t.Error("the death of a replica excuses that the connection ends, and nothing else")
+	}
 }
 
 // during has something happen under load, and holds what failed until some seconds
