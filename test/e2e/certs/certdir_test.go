@@ -23,30 +23,31 @@ import (
 type company struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
+	life        time.Duration // of its certificates
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
+func sign(t *testing.T, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey, life time.Duration) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)))(t)
 	template.NotBefore = time.Now()
-	template.NotAfter = time.Now().Add(2 * time.Minute)
+	template.NotAfter = time.Now().Add(life)
 	template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
 	der := must(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by))(t)
 	return must(x509.ParseCertificate(der))(t)
 }
 
-func newCompany(t *testing.T) *company {
+func newCompany(t *testing.T, life time.Duration) *company {
 	t.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: "company"}, IsCA: true, BasicConstraintsValid: true}
-	return &company{sign(t, template, template, key, key), key}
+	return &company{sign(t, template, template, key, key, life), key, life}
 }
 
 // put has the company write a certificate into the Secret that the chart mounts.
 func (f *fixture) put(c *company) {
 	f.Helper()
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(f.T)
-	leaf := sign(f.T, &x509.Certificate{DNSNames: []string{hook + "." + namespace + ".svc"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, c.certificate, key, c.key)
+	leaf := sign(f.T, &x509.Certificate{DNSNames: []string{hook + "." + namespace + ".svc"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, c.certificate, key, c.key, c.life)
 	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: tlsSecret}, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
 		"tls.crt": block("CERTIFICATE", leaf.Raw),
@@ -70,7 +71,8 @@ var expiry = regexp.MustCompile(`(?m)^stsguard_certificate_expiry_timestamp_seco
 func TestCertDirUnderLoad(t *testing.T) {
 	f := start(t)
 	f.install("certificates.source=secret")
-	one, other := newCompany(t), newCompany(t)
+	const life = 2 * time.Minute
+	one, other := newCompany(t, life), newCompany(t, life)
 	f.put(one)
 	// The leader's node hears late of each change, and the other one at once.
 	a := f.replica("", f.mount(tlsSecret, 15*time.Second).flag(), everyFailure)
@@ -108,6 +110,6 @@ func TestCertDirUnderLoad(t *testing.T) {
 		replicas = []*guarded.Server{r}
 	}
 	change("self")
-	f.put(newCompany(t))
+	f.put(newCompany(t, life))
 	change("secret", f.mount(tlsSecret, 0).flag())
 }

@@ -44,14 +44,15 @@ type fixture struct {
 	flags      []string // of the chart's container
 }
 
-func start(t *testing.T) *fixture {
+// start makes a control plane whose API server has more flags.
+func start(t *testing.T, flags ...string) *fixture {
 	t.Helper()
 	f := &fixture{T: t}
 	var err error
 	if f.host, err = guarded.EndpointHost(); err != nil {
 		t.Fatal(err)
 	}
-	if f.cp, err = controlplane.Start(t.Context(), controlplane.Options{APIServerArgs: []string{"--enable-aggregator-routing=true"}}); err != nil {
+	if f.cp, err = controlplane.Start(t.Context(), controlplane.Options{APIServerArgs: append(flags, "--enable-aggregator-routing=true")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
