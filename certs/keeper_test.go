@@ -168,3 +168,49 @@ func TestClockPutRight(t *testing.T) {
 		})
 	}
 }
+
+// Who leads again doesn't know what became of trust meanwhile, and so waits anew
+// before it relies on another authority. An older Secret that others put back stays
+// no longer than until it looks.
+func TestOthersMeanwhile(t *testing.T) {
+	now := epoch
+	secrets := fake.NewClientset().CoreV1().Secrets("guards")
+	k := keeper(secrets, func() time.Time { return now })
+	step := func() *corev1.Secret {
+		t.Helper()
+		if _, err := k.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := secrets.Get(t.Context(), "certs", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	leaf := func(s *corev1.Secret) string { return string(s.Data[corev1.TLSCertKey]) }
+
+	first := step()
+	if err := secrets.Delete(t.Context(), "certs", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	step()
+	now = now.Add(mostSettling)
+	k.Forget()
+	if leaf(step()) != leaf(first) {
+		t.Error("relies on an authority of which it doesn't know whether it is trusted")
+	}
+	now = now.Add(mostSettling)
+	renewed := step()
+	if leaf(renewed) == leaf(first) {
+		t.Fatal("relies on no other authority")
+	}
+
+	older := renewed.DeepCopy()
+	older.Data = first.Data
+	if _, err := secrets.Update(t.Context(), older, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if leaf(step()) != leaf(renewed) {
+		t.Error("went back, or on to yet another certificate")
+	}
+}
