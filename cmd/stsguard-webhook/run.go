@@ -84,14 +84,12 @@ func logger(o options, stderr io.Writer) logr.Logger {
 
 // serve puts all parts together and runs them.
 func serve(ctx context.Context, o options, log logr.Logger) error {
-	settings := &settings{path: o.config, own: o.namespace}
+	settings := &settings{path: o.config, own: o.namespace, clock: time.Now}
 	judge, err := settings.load()
 	if err != nil {
 		return usageError{err}
 	}
-	for _, note := range judge.Notes() {
-		log.Info("configuration", "note", note)
-	}
+	settings.tell(log)
 	connection, err := connect(o.kubeconfig)
 	if err != nil {
 		return usageError{err}

@@ -13,12 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/util/cert"
 
 	"github.com/stsguard/stsguard/inventory"
 	"github.com/stsguard/stsguard/registration"
+	"github.com/stsguard/stsguard/verdict"
 	"github.com/stsguard/stsguard/webhook"
 )
 
@@ -165,7 +168,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write(header)
-	s := &settings{path: path}
+	s := &settings{path: path, clock: time.Now}
 	judge, err := s.load()
 	if err != nil {
 		t.Fatal(err)
@@ -216,5 +219,40 @@ func TestReload(t *testing.T) {
 		if ok, failed := counts(); ok != step.ok || failed != step.failed {
 			t.Errorf("step %d: got %v ok and %v failed", i, ok, failed)
 		}
+	}
+}
+
+// Of an exception that expires while it is in use the log says so once, on the day.
+func TestExceptionExpires(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stsguard.yaml")
+	exception := header + "exceptions:\n- {rule: service-not-found, name: web, reason: it moves, expires: 2027-06-30}\n"
+	if err := os.WriteFile(path, []byte(exception), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The last day is that of UTC, wherever the clock is.
+	now := time.Date(2027, 6, 30, 23, 59, 59, 0, time.UTC).In(time.FixedZone("east", 14*60*60))
+	s := &settings{path: path, clock: func() time.Time { return now }}
+	judge, err := s.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	log := funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
+	ctx := logr.NewContext(t.Context(), log)
+	if err := s.reloadInto(func(*verdict.Judge) { t.Error("reloaded") }, prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	s.tell(log)
+	s.reload(ctx)
+	if len(said) > 0 || len(judge.Notes()) > 0 {
+		t.Errorf("too early: %q", said)
+	}
+	now = now.Add(time.Second)
+	for range 3 {
+		s.reload(ctx)
+		now = now.Add(24 * time.Hour)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "expired on 2027-06-30 and counts no more") {
+		t.Errorf("got %q", said)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -21,8 +22,9 @@ const reloadEvery = time.Second
 // settings is the configuration file and what is made of it.
 type settings struct {
 	// path is empty if there is no file.
-	path string
-	own  string
+	path  string
+	own   string
+	clock func() time.Time
 
 	// clusterDomain is what the configuration says at the start.
 	clusterDomain string
@@ -32,6 +34,9 @@ type settings struct {
 	// file is what was read last, good or bad.
 	file    *config.File
 	failure string
+	// inUse is the judge of the last good one, and told its notes so far.
+	inUse *verdict.Judge
+	told  []string
 }
 
 // load reads the file for the first time.
@@ -43,7 +48,7 @@ func (s *settings) load() (*verdict.Judge, error) {
 		}
 		c := config.Default()
 		s.clusterDomain = c.ClusterDomain
-		return verdict.New(rules, c, s.own, time.Now), nil
+		return s.judgeBy(rules, c), nil
 	}
 	var err error
 	if s.file, err = config.Read(s.path); err != nil {
@@ -58,7 +63,24 @@ func (s *settings) judge() (*verdict.Judge, error) {
 		return nil, err
 	}
 	s.clusterDomain = cmp.Or(s.clusterDomain, c.ClusterDomain)
-	return verdict.New(rules, c, s.own, time.Now), nil
+	return s.judgeBy(rules, c), nil
+}
+
+func (s *settings) judgeBy(rules *policies.Rules, c *config.Configuration) *verdict.Judge {
+	s.inUse, s.told = verdict.New(rules, c, s.own, s.clock), nil
+	return s.inUse
+}
+
+// tell logs what it has not told of the judge in use yet: an exception expires
+// long after it was read.
+func (s *settings) tell(log logr.Logger) {
+	notes := s.inUse.Notes()
+	for _, note := range notes {
+		if !slices.Contains(s.told, note) {
+			log.Info("configuration", "note", note)
+		}
+	}
+	s.told = notes
 }
 
 // reloadInto says who gets the judge of a changed file.
@@ -102,6 +124,7 @@ func (s *settings) NeedLeaderElection() bool { return false }
 // are, good or bad.
 func (s *settings) reload(ctx context.Context) {
 	log := logr.FromContextOrDiscard(ctx).WithName("configuration")
+	defer s.tell(log)
 	file, err := config.Read(s.path)
 	if err != nil {
 		if s.failure != err.Error() {
@@ -123,9 +146,6 @@ func (s *settings) reload(ctx context.Context) {
 	s.use(judge)
 	s.reloads.WithLabelValues("ok").Inc()
 	log.Info("reloaded", "file", s.path)
-	for _, note := range judge.Notes() {
-		log.Info("configuration", "note", note)
-	}
 }
 
 func (s *settings) failed(log logr.Logger, err error) {
