@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -402,5 +403,17 @@ func TestCompactorIsBounded(t *testing.T) {
 	}
 	if len(c.shared) > mostShared {
 		t.Errorf("keeps %d strings", len(c.shared))
+	}
+}
+
+// Years of namespaces that came and went keep nothing from being shared.
+func TestCompactorForgets(t *testing.T) {
+	c := newCompactor()
+	for i := range 5 * mostShared / 2 {
+		c.share(fmt.Sprint("preview-", i))
+	}
+	first, second := strings.Clone("production"), strings.Clone("production")
+	if unsafe.StringData(c.share(first)) != unsafe.StringData(c.share(second)) {
+		t.Error("nothing is shared any more")
 	}
 }

@@ -82,9 +82,11 @@ func (c *compactor) share(s string) string {
 	if known, ok := c.shared[s]; ok {
 		return known
 	}
-	if len(c.shared) < mostShared {
-		c.shared[s] = s
+	if len(c.shared) == mostShared {
+		// Most of these may be of namespaces that are long gone.
+		clear(c.shared)
 	}
+	c.shared[s] = s
 	return s
 }
 
