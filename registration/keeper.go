@@ -28,6 +28,10 @@ import (
 // the network on its way has to hear of it, too.
 const reachable = 5 * time.Second
 
+// lately is how long it counts that an endpoint was ready: a step that failed is
+// tried again before that.
+const lately = time.Minute
+
 // ErrNoEndpoint says that no replica can answer yet.
 var ErrNoEndpoint = errors.New("no endpoint of the Service has been ready long enough")
 
@@ -41,7 +45,10 @@ type Keeper struct {
 	mu         sync.Mutex
 	exemptions Exemptions
 
-	readySince time.Time
+	// An endpoint has been ready since, as far as anybody looked, and one was when
+	// somebody looked last.
+	readySince, readyAt time.Time
+
 	validating written[*admissionv1.ValidatingWebhookConfiguration]
 	mutating   written[*admissionv1.MutatingWebhookConfiguration]
 }
@@ -241,12 +248,14 @@ func (k *Keeper) answerable(ctx context.Context) error {
 	}
 	now := k.Clock()
 	if !slices.ContainsFunc(list.Items, hasReady) {
-		k.readySince = time.Time{}
+		k.readyAt = time.Time{}
 		return ErrNoEndpoint
 	}
-	if k.readySince.IsZero() {
+	// What happened while nobody looked is not known.
+	if now.Sub(k.readyAt) > lately {
 		k.readySince = now
 	}
+	k.readyAt = now
 	if now.Sub(k.readySince) < reachable {
 		return ErrNoEndpoint
 	}
