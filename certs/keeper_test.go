@@ -3,12 +3,17 @@ package certs
 import (
 	"bytes"
 	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/features"
+	clientfeatures "k8s.io/client-go/features/testing"
 	"k8s.io/client-go/kubernetes/fake"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
@@ -213,4 +218,84 @@ func TestOthersMeanwhile(t *testing.T) {
 	if leaf(step()) != leaf(renewed) {
 		t.Error("went back, or on to yet another certificate")
 	}
+}
+
+// A replica whose clock is ahead by more than anybody allows for may lead, and renew
+// what doesn't end for long. What counts for nobody else yet, nobody else serves, and
+// who leads after it puts the Secret right.
+func TestLeaderAhead(t *testing.T) {
+	now := epoch
+	secrets := fake.NewClientset().CoreV1().Secrets("guards")
+	k := keeper(secrets, func() time.Time { return now })
+	ahead := keeper(secrets, func() time.Time { return now.Add(ordinary.Serving + time.Hour) })
+	if _, err := k.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	good := k.Secret.Expires()
+	if _, err := ahead.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	written, err := secrets.Get(t.Context(), "certs", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ahead.Secret.Expires().Equal(good) {
+		t.Fatal("nothing was renewed")
+	}
+
+	k.Secret.hear(logr.Discard(), written)
+	if err := k.Secret.Ready(now); err != nil {
+		t.Error(err)
+	}
+	if _, err := k.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Secret.Ready(now); err != nil || !k.Secret.Expires().Equal(good) {
+		t.Errorf("serves what expires on %s, want %s; %v", k.Secret.Expires(), good, err)
+	}
+	// A new replica knows nothing but the Secret.
+	another := keeper(secrets, func() time.Time { return now })
+	if _, err := another.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !another.Secret.Expires().Equal(good) {
+		t.Error("the Secret was not put right")
+	}
+}
+
+// Whoever's clock is behind takes a certificate once it counts, though nobody writes
+// the Secret again.
+func TestTakenOnceItCounts(t *testing.T) {
+	clientfeatures.SetFeatureDuringTest(t, features.WatchListClient, false) // of which the fake knows nothing
+	synctest.Test(t, func(t *testing.T) {
+		secrets := fake.NewClientset().CoreV1().Secrets("guards")
+		replica := NewSecret(secrets, "certs", time.Now)
+		var running sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() { _ = replica.Start(ctx) })
+		lifetimes := Lifetimes{Serving: 4 * time.Hour}
+		write := func(clock func() time.Time) {
+			t.Helper()
+			k := keeper(secrets, clock)
+			k.Lifetimes = lifetimes
+			if _, err := k.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(time.Now)
+		time.Sleep(time.Minute)
+		first := replica.Expires()
+		began := time.Now()
+		write(func() time.Time { return began.Add(lifetimes.Serving) })
+		time.Sleep(time.Minute)
+		if !replica.Expires().Equal(first) {
+			t.Error("taken though it doesn't count")
+		}
+		time.Sleep(lifetimes.Serving)
+		if replica.Expires().Equal(first) {
+			t.Error("not taken though it counts")
+		}
+	})
 }

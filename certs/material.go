@@ -172,13 +172,15 @@ func (m *Material) trusting(other *Material) *Material {
 }
 
 // follow is what becomes of m, which may be nil, for somebody who finds this in
-// the Secret at this time. Whoever puts back an older one changes nothing, unless m
-// doesn't count yet: then it is of a clock that was ahead.
+// the Secret at this time. Whoever puts back an older one changes nothing, and neither
+// does one that doesn't count yet while m does. If m doesn't count yet, it is itself of
+// a clock that was ahead.
 func (m *Material) follow(found *Material, now time.Time) *Material {
 	if m == nil {
 		return found
 	}
-	if begins := m.serving.Leaf.NotBefore; found.serving.Leaf.NotBefore.Before(begins) && !begins.After(now) {
+	begins, begin := m.serving.Leaf.NotBefore, found.serving.Leaf.NotBefore
+	if begin.Before(begins) && !begins.After(now) || begin.After(now) && counts(m.serving.Leaf, now) {
 		return m
 	}
 	return found.trusting(m.unexpired(now))

@@ -21,6 +21,10 @@ import (
 
 var errNone = errors.New("there is no certificate to serve yet")
 
+// hearEvery is how often the Secret is looked at though it hasn't changed: what it
+// holds may not have counted yet by this replica's clock.
+const hearEvery = time.Minute
+
 // Secret is the Secret as this replica knows it. What is no good is never
 // served: the last good certificate stays.
 type Secret struct {
@@ -53,7 +57,8 @@ func (s *Secret) Start(ctx context.Context) error {
 				return s.client.Watch(ctx, o)
 			},
 		},
-		ObjectType: &corev1.Secret{},
+		ObjectType:   &corev1.Secret{},
+		ResyncPeriod: hearEvery,
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { s.hear(log, o) },
 			UpdateFunc: func(_, o any) { s.hear(log, o) },
