@@ -147,6 +147,10 @@ func said(a *Admission) string {
 
 func TestAdmit(t *testing.T) {
 	controlled := func(s *inventory.Service) { s.Controller = "Redis/main" }
+	long := func(s *inventory.StatefulSet) { s.Name = strings.Repeat("x", 53) }
+	managed := func(name string) *inventory.StatefulSet {
+		return set(func(s *inventory.StatefulSet) { s.Name, s.Controller = name, "Redis/main" })
+	}
 	for name, tc := range map[string]struct {
 		have    world
 		request *Request
@@ -410,6 +414,90 @@ func TestAdmit(t *testing.T) {
 			have: cluster(service(ip), set(), labelled("warn", "none")), request: request(Update, set(), set()),
 			want: "audit service-not-headless",
 		},
+		"a Service on its way out": {
+			have:    cluster(service(), set()),
+			request: request(Update, service(), service(selecting("apache"), func(s *inventory.Service) { s.Deleting = true })),
+		},
+		"pods that run already excuse no update": {
+			have:    func() world { w := cluster(service(), set()); w.pods = true; return w }(),
+			request: request(Update, service(), service(selecting("apache"))), want: "enforce selector-mismatch",
+		},
+		"nor one of the StatefulSet": {
+			have:    func() world { w := cluster(service(), set()); w.pods = true; return w }(),
+			request: request(Update, set(), set(governedBy("other"))), want: "enforce service-not-found",
+		},
+		"a controller that is judged as anybody else": {
+			have: cluster(set()), request: create(service(ip, controlled)), want: "enforce service-not-headless",
+			options: []option{func(c *config.Configuration) { c.Controllers.Mode = config.Enforce }},
+		},
+		"a dry-run that is judged as any request": {
+			have: cluster(), request: func() *Request { r := create(set()); r.DryRun = true; return r }(),
+			want:    "enforce service-not-found",
+			options: []option{func(c *config.Configuration) { c.DryRun.Mode = config.Enforce }},
+		},
+		"a dry-run of a deletion": {
+			have:    cluster(service(), set(), labelled("enforce", "strict")),
+			request: func() *Request { r := request(Delete, service(), nil); r.DryRun = true; return r }(),
+			want:    "warn service-in-use",
+		},
+		"creating what the cache has not heard the deletion of": {
+			have: cluster(service(ip), set()), request: create(service(ip)), want: "enforce service-not-headless",
+		},
+		"a second exposure is none that was there before": {
+			have:    cluster(service(ip), service(ip, named("web-public")), set()),
+			request: create(service(ip, named("web-admin"))),
+			want:    "enforce clusterip-exposure, warn clusterip-exposure, warn service-not-headless",
+		},
+		"nor is it excused by what the first ignores": {
+			have:    cluster(service(ip), service(ip, named("web-public"), annotated("ignore", "clusterip-exposure")), set()),
+			request: create(service(ip, named("web-admin"))),
+			want:    "enforce clusterip-exposure, warn service-not-headless",
+		},
+		"exposure is silent where the governing finding is excepted": {
+			have: cluster(service(ip), set()), request: create(service(ip, named("web-public"))),
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "service-not-headless", Name: "web", Reason: "x"}}
+			}},
+		},
+		"creating the missing Service of a StatefulSet whose name is too long": {
+			have: cluster(set(long)), request: create(service()), want: "warn name-too-long",
+		},
+		"an exception for another namespace": {
+			have: cluster(), request: create(set()), want: "enforce service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "service-not-found", Namespace: "other", Name: "web", Reason: "x"}}
+			}},
+		},
+		"an exception for the governing Service is none for the StatefulSet": {
+			have: cluster(service(), set()), request: request(Update, service(), service(selecting("apache"))), want: "enforce selector-mismatch",
+			options: []option{func(c *config.Configuration) {
+				c.Exceptions = []config.Exception{{Rule: "selector-mismatch", Name: "nginx", Reason: "x"}}
+			}},
+		},
+		"a rule's mode beats the levels upwards, too": {
+			have: cluster(), request: create(set()), want: "enforce service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Defaults = config.Defaults{Enforce: config.None, Warn: config.None, Audit: config.None}
+				c.Rules = map[string]config.Rule{"service-not-found": {Mode: config.Enforce}}
+			}},
+		},
+		"up to a warning": {
+			have: cluster(), request: create(set()), want: "warn service-not-found",
+			options: []option{func(c *config.Configuration) {
+				c.Defaults = config.Defaults{Enforce: config.None, Warn: config.None, Audit: config.None}
+				c.Rules = map[string]config.Rule{"service-not-found": {Mode: config.Warn}}
+			}},
+		},
+		"deleting a Service, one of whose StatefulSets nobody manages": {
+			have:    cluster(service(), managed("a"), set(), managed("z"), labelled("enforce", "strict")),
+			request: request(Delete, service(), nil), want: "enforce service-in-use",
+		},
+		"a Service's own rule where the one that it yields to is off": {
+			have: cluster(set(), labelled("enforce", "strict")), request: create(service(ip)),
+			options: []option{func(c *config.Configuration) {
+				c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Off}}
+			}},
+		},
 		"a namespace that the cache doesn't know": {
 			have: func() world { w := cluster(); w.DeleteNamespace("default"); return w }(), request: create(set()),
 			want: "enforce service-not-found",
@@ -433,6 +521,10 @@ func TestAdmitReadsLiveBeforeItDenies(t *testing.T) {
 	a, err := judge(t).Admit(t.Context(), create(set()), stale, fresh)
 	if err != nil || a.Denied() {
 		t.Errorf("denied on the cache's word: %v %v", said(a), err)
+	}
+	emptied := cluster(&inventory.Namespace{Name: "default", Terminating: true})
+	if a, err = judge(t).Admit(t.Context(), create(set()), stale, emptied); err != nil || said(a) != "" {
+		t.Errorf("held up a namespace on its way out: %v %v", said(a), err)
 	}
 	relabelled := cluster(labelled("enforce", "none"))
 	if a, err = judge(t).Admit(t.Context(), create(set()), stale, relabelled); err != nil || a.Denied() {
@@ -516,6 +608,36 @@ func TestOnlyWhatTwoReadsFindDenies(t *testing.T) {
 	}
 }
 
+// unseen is a cluster whose pods nobody may read.
+type unseen struct{ world }
+
+func (unseen) PodsRun(context.Context, *inventory.StatefulSet) (bool, error) {
+	return false, errors.New("forbidden")
+}
+
+func TestPodsThatCantBeReadAreNoDenial(t *testing.T) {
+	if a, err := judge(t).Admit(t.Context(), create(set()), cluster(), unseen{cluster()}); err == nil {
+		t.Errorf("got %q, not an error", said(a))
+	}
+}
+
+// In admission nobody hears of the namespaces of others, unless the configuration
+// allows it.
+func TestOtherNamespaces(t *testing.T) {
+	elsewhere := cluster(service(func(s *inventory.Service) { s.Namespace = "tenant" }))
+	for _, reveal := range []bool{false, true} {
+		j := judge(t, func(c *config.Configuration) { c.RevealOtherNamespaces = reveal })
+		// A live read is of one namespace.
+		a, err := j.Admit(t.Context(), create(set()), elsewhere, cluster())
+		if err != nil || said(a) != "enforce service-not-found" {
+			t.Fatalf("got %v, %v", a, err)
+		}
+		if f := a.Decisions[0].Finding; strings.Contains(Explain(&f), "tenant") != reveal {
+			t.Errorf("reveal %v: got %s", reveal, Explain(&f))
+		}
+	}
+}
+
 func TestFailedReadIsNoErrorWhereNothingCouldDeny(t *testing.T) {
 	have := cluster()
 	have.fail = errors.New("connection refused")
@@ -582,6 +704,22 @@ func TestInject(t *testing.T) {
 		"its StatefulSet ignores the main rule": {have: cluster(set(ignoring("service-not-headless"))), service: service(undecided)},
 		"it ignores the main rule":              {have: cluster(set()), service: service(undecided, annotated("ignore", "service-not-headless"))},
 		"the namespace only warns":              {have: cluster(set(), labelled("enforce", "none")), service: service(undecided), want: true},
+		"it ignores the rule itself":            {have: cluster(set()), service: service(undecided, annotated("ignore", "clusterip-none-missing"))},
+		"the rule itself is off": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
+			c.Rules = map[string]config.Rule{"clusterip-none-missing": {Mode: config.Off}}
+		}}},
+		"its name says so, and the main rule is off": {have: cluster(), service: service(undecided, named("web-headless")), options: []option{func(c *config.Configuration) {
+			c.Rules = map[string]config.Rule{"service-not-headless": {Mode: config.Off}}
+		}}},
+		"a controller's user makes it": {have: cluster(set()), service: service(undecided), want: true, options: []option{func(c *config.Configuration) {
+			c.Controllers.Usernames = []string{"kubernetes-admin"}
+		}}},
+		"a controller's user makes it, of whom nothing is said": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
+			c.Controllers = config.Controllers{Mode: config.Audit, Usernames: []string{"kubernetes-admin"}}
+		}}},
+		"the namespace is exempt": {have: cluster(set()), service: service(undecided), options: []option{func(c *config.Configuration) {
+			c.Exemptions.Namespaces = []string{"default"}
+		}}},
 		"the namespace neither enforces nor warns": {
 			have: cluster(set(), labelled("enforce", "none", "warn", "none")), service: service(undecided),
 		},
@@ -598,6 +736,36 @@ func TestInject(t *testing.T) {
 				t.Errorf("patch = %+v", in.Patch)
 			}
 		})
+	}
+}
+
+// A cluster IP can't be taken back, and so the cache's word is not enough.
+func TestInjectReadsLive(t *testing.T) {
+	named := cluster(set())
+	unknown := cluster()
+	unknown.DeleteNamespace("default")
+	gone := cluster(set())
+	gone.fail = errors.New("connection refused")
+	for name, c := range map[string]struct {
+		cache, live world
+		want        string
+	}{
+		"nobody names it any longer":      {named, cluster(), "nothing"},
+		"the namespace is on its way out": {named, cluster(set(), &inventory.Namespace{Name: "default", Terminating: true}), "nothing"},
+		"the cache doesn't know it":       {unknown, named, "injected"},
+		"it could not be read":            {named, gone, "error"},
+	} {
+		in, err := judge(t).Inject(t.Context(), create(service(undecided)), c.cache, c.live)
+		got := "nothing"
+		switch {
+		case err != nil:
+			got = "error"
+		case in != nil:
+			got = "injected"
+		}
+		if got != c.want {
+			t.Errorf("%s: got %s, %v, want %s", name, got, err, c.want)
+		}
 	}
 }
 
