@@ -28,9 +28,9 @@ import (
 // the network on its way has to hear of it, too.
 const reachable = 5 * time.Second
 
-// lately is how long it counts that an endpoint was ready: a step that failed is
-// tried again before that.
-const lately = time.Minute
+// lately is how long it counts that an endpoint was ready. Who leads looks at least
+// every minute.
+const lately = 5 * time.Minute
 
 // ErrNoEndpoint says that no replica can answer yet.
 var ErrNoEndpoint = errors.New("no endpoint of the Service has been ready long enough")
@@ -100,10 +100,13 @@ func (k *Keeper) Apply(ctx context.Context, bundle []byte) (changed bool, err er
 	exemptions := k.exemptions
 	k.mu.Unlock()
 
+	// This looks each time, though it seldom matters: an outage is seen only while it
+	// lasts.
+	notYet := k.answerable(ctx)
 	api := k.Client.AdmissionregistrationV1()
 	// One that has to wait doesn't hold up the other.
-	validating, noValidating := keep(ctx, k, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), mergeValidating, validatingPolicies)
-	mutating, noMutating := keep(ctx, k, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), mergeMutating, mutatingPolicies)
+	validating, noValidating := keep(ctx, k, notYet, "ValidatingWebhookConfiguration", api.ValidatingWebhookConfigurations(), &k.validating, k.Options.validating(exemptions, bundle, owner), mergeValidating, validatingPolicies)
+	mutating, noMutating := keep(ctx, k, notYet, "MutatingWebhookConfiguration", api.MutatingWebhookConfigurations(), &k.mutating, k.Options.mutating(exemptions, bundle, owner), mergeMutating, mutatingPolicies)
 	return validating || mutating, cmp.Or(noValidating, noMutating)
 }
 
@@ -139,13 +142,14 @@ type client[T any] interface {
 	Update(ctx context.Context, o T, options metav1.UpdateOptions) (T, error)
 }
 
-// keep makes one configuration as it should be.
-func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api client[T], last *written[T], want T, merge func(live, want T) T, policies func(T) map[string]*admissionv1.FailurePolicyType) (changed bool, err error) {
+// keep makes one configuration as it should be. notYet says why nobody can answer,
+// and is nil if somebody can.
+func keep[T metav1.Object](ctx context.Context, k *Keeper, notYet error, kind string, api client[T], last *written[T], want T, merge func(live, want T) T, policies func(T) map[string]*admissionv1.FailurePolicyType) (changed bool, err error) {
 	log := logr.FromContextOrDiscard(ctx).WithName("registration").WithValues("kind", kind, "name", k.Options.Name)
 	live, err := api.Get(ctx, k.Options.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		if err := k.answerable(ctx); err != nil {
-			return false, err
+		if notYet != nil {
+			return false, notYet
 		}
 		made, err := api.Create(ctx, want, metav1.CreateOptions{})
 		if err != nil {
@@ -162,7 +166,7 @@ func keep[T metav1.Object](ctx context.Context, k *Keeper, kind string, api clie
 	// lasts until one can; whom to trust, and all else, it needs before.
 	var early error
 	if harder := becomeFail(policies(live), policies(want)); len(harder) > 0 {
-		if early = k.answerable(ctx); early != nil {
+		if early = notYet; early != nil {
 			for _, policy := range harder {
 				*policy = admissionv1.Ignore
 			}
