@@ -168,7 +168,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write(header)
-	s := &settings{path: path, clock: time.Now}
+	s := &settings{path: path, own: "guards", clock: time.Now}
 	judge, err := s.load()
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,14 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.reloadInto(hook.SetJudge, registry); err != nil {
+	used := 0.0
+	if err := s.reloadInto(func(j *verdict.Judge) {
+		used++
+		if !j.Exempts("guards") {
+			t.Error("its own namespace is judged")
+		}
+		hook.SetJudge(j)
+	}, registry); err != nil {
 		t.Fatal(err)
 	}
 	counts := func() (ok, failed float64) {
@@ -216,8 +223,8 @@ func TestReload(t *testing.T) {
 	for i, step := range steps {
 		step.change()
 		s.reload(t.Context())
-		if ok, failed := counts(); ok != step.ok || failed != step.failed {
-			t.Errorf("step %d: got %v ok and %v failed", i, ok, failed)
+		if ok, failed := counts(); ok != step.ok || failed != step.failed || used != step.ok {
+			t.Errorf("step %d: got %v ok and %v failed, and used %v", i, ok, failed, used)
 		}
 	}
 }
