@@ -164,6 +164,25 @@ func TestDryRunOnlyWarns(t *testing.T) {
 	}
 }
 
+// What nobody is told of stands in the audit log, and a label that can't be what
+// somebody meant is told to whoever asks.
+func TestLabels(t *testing.T) {
+	hook, w := setup(t, nil)
+	labelled := func(enforce string) {
+		w.PutNamespace(&inventory.Namespace{Name: "default", Labels: map[string]string{"stsguard.dev/enforce": enforce, "stsguard.dev/warn": "none"}})
+	}
+	labelled("none")
+	r := answered(t, send(hook.Validate(), ask(kindStatefulSet, "CREATE", `"object":`+ungoverned)))
+	if got := r.AuditAnnotations["findings"]; !r.Allowed || r.Warnings != nil || got != "service-not-found StatefulSet/default/web" {
+		t.Errorf("got %+v", r)
+	}
+	labelled("stric")
+	r = answered(t, send(hook.Validate(), ask(kindStatefulSet, "CREATE", `"object":`+governed)))
+	if !r.Allowed || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], `"stric"`) {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func TestMutated(t *testing.T) {
 	hook, _ := setup(t, nil)
 	r := answered(t, send(hook.Mutate(), ask(kindService, "CREATE", `"object":`+undecided)))
