@@ -44,6 +44,8 @@ func TestParseErrorsNameTheLine(t *testing.T) {
 		"unknown field":      {header + "default: {}\n", "f.yaml:3: there is no field default"},
 		"unknown rule":       {header + "rules:\n  service-missing: {mode: none}\n", `f.yaml:4: there is no rule "service-missing"; the rules are clusterip-exposure,`},
 		"bad mode":           {header + "rules:\n  service-not-found:\n    mode: deny\n", `f.yaml:5: mode must be none, audit, warn or enforce, not "deny"`},
+		"bad controllers":    {header + "controllers:\n  mode: deny\n", `f.yaml:4: controllers.mode must be none, audit, warn or enforce, not "deny"`},
+		"bad dry-run":        {header + "dryRun:\n  mode: deny\n", `f.yaml:4: dryRun.mode must be none, audit, warn or enforce, not "deny"`},
 		"off is no level":    {header + "defaults:\n  warn: off\n", `f.yaml:4: defaults.warn must be none, baseline or strict, not "off"`},
 		"unknown parameter":  {header + "rules:\n  service-not-found:\n    parameters: {x: 1}\n", `f.yaml:5: rule service-not-found has no parameter "x"`},
 		"wrong type":         {header + "rules:\n  service-not-headless:\n    parameters: {allowSingleReplica: 1}\n", "f.yaml:5: parameter allowSingleReplica must be true or false"},
